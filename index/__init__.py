@@ -1,0 +1,1 @@
+"""What writes an index: knowledge → records → vectors → a published version."""

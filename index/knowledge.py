@@ -1,0 +1,184 @@
+"""Reads the knowledge base: one JSON object a line, one file a culture, checked field by field before use."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, field_validator
+
+from retrieval import cultures, description
+from retrieval.cultures import Cultures
+from retrieval.description import Description
+
+Topic = Literal[
+    "greetings",
+    "dining",
+    "gifts",
+    "dress",
+    "gestures",
+    "religion",
+    "family",
+    "business",
+    "holidays",
+    "mourning",
+    "hospitality",
+    "communication",
+    "taboos",
+    "public_behaviour",
+    "weddings",
+]
+TOPICS: tuple[str, ...] = get_args(Topic)
+STATEMENT_WORDS = (12, 45)
+ABSOLUTES = re.compile(r"\b(all|every|always|never|everyone|nobody|no one)\b", re.IGNORECASE)
+_ID = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)+$")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Scope(_Strict):
+    region: str | None = None
+    generation: str | None = None
+    setting: str | None = None
+
+
+class _Source(_Strict):
+    author: str = Field(min_length=2)
+    title: str = Field(min_length=2)
+    url: Annotated[str, Field(min_length=8)]
+    date: str = Field(pattern=r"^(\d{4}(-\d{2}(-\d{2})?)?|n\.d\.)$")
+    says: str = Field(min_length=15)
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        HttpUrl(value)
+        return value
+
+
+class _Row(_Strict):
+    id: str
+    culture: str
+    topic: Topic
+    statement: str
+    offends: str | None
+    questions: list[Annotated[str, Field(min_length=10, max_length=200)]] = Field(min_length=2, max_length=3)
+    strength: Literal["strict_rule", "common_custom", "varies"]
+    scope: _Scope
+    harmful: bool
+    sources: list[_Source] = Field(min_length=1)
+    review: Literal["drafted", "source_checked", "person_verified"]
+    language: Literal["en"]
+
+    @field_validator("id")
+    @classmethod
+    def _is_slug(cls, value: str) -> str:
+        if not _ID.match(value):
+            raise ValueError("use lower-case words joined by hyphens, for example jp-dining-chopsticks-upright")
+        return value
+
+    @field_validator("statement")
+    @classmethod
+    def _is_one_hedged_statement(cls, value: str) -> str:
+        low, high = STATEMENT_WORDS
+        words = len(value.split())
+        if not low <= words <= high:
+            raise ValueError(f"has {words} words, wanted {low} to {high}")
+        if found := ABSOLUTES.search(value):
+            raise ValueError(f"says {found.group(0)!r}: describe customs of many, not traits of all")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with the knowledge: where (file:line), in which field, and why."""
+
+    where: str
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.field}: {self.reason}"
+
+
+class KnowledgeBroken(Exception):
+    """The knowledge base has faults; nothing of it is used until they are mended."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("; ".join(str(fault) for fault in faults[:3]))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """A checked knowledge base."""
+
+    cultures: Cultures
+    descriptions: tuple[Description, ...]
+
+
+def load(root: Path) -> Knowledge:
+    """Read `cultures.jsonl` and `descriptions/*.jsonl` under a folder, sorted by id.
+
+    Raises:
+        KnowledgeBroken: with every fault found, each naming file, line, field and reason.
+    """
+    try:
+        registry = cultures.load(root / "cultures.jsonl")
+    except (OSError, ValueError) as error:
+        raise KnowledgeBroken((Fault(str(root / "cultures.jsonl"), "registry", str(error)),)) from error
+    files = sorted((root / "descriptions").glob("*.jsonl"))
+    if not files:
+        raise KnowledgeBroken((Fault(str(root / "descriptions"), "files", "there are no *.jsonl files to index"),))
+    faults: list[Fault] = []
+    found: dict[str, Description] = {}
+    for file in files:
+        for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
+            if not line.strip():
+                continue
+            where = f"{file}:{number}"
+            row, wrong = _parse(line)
+            faults += [Fault(where, field, reason) for field, reason in wrong]
+            if row is None:
+                continue
+            faults += [Fault(where, field, reason) for field, reason in _misplaced(row, file.stem, registry, found)]
+            found[row.id] = row
+    if faults:
+        raise KnowledgeBroken(tuple(faults))
+    return Knowledge(registry, tuple(found[id] for id in sorted(found)))
+
+
+def _parse(line: bytes) -> tuple[Description | None, list[tuple[str, str]]]:
+    try:
+        row: Any = json.loads(line.decode("utf-8"))
+    except ValueError as error:
+        return None, [("line", f"not a JSON object in UTF-8 ({error})")]
+    if not isinstance(row, dict):
+        return None, [("line", "not a JSON object; write one object a line")]
+    try:
+        _Row.model_validate(row)
+    except ValidationError as error:
+        return None, [
+            (".".join(str(part) for part in item["loc"]) or "row", item["msg"].removeprefix("Value error, "))
+            for item in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+    return description.parse(row), []
+
+
+def _misplaced(
+    row: Description, stem: str, registry: Cultures, found: dict[str, Description]
+) -> Iterator[tuple[str, str]]:
+    if row.id in found:
+        yield "id", f"{row.id} occurs twice; ids are unique for ever"
+    if row.culture not in registry:
+        yield "culture", f"{row.culture} is not in cultures.jsonl; add it there first"
+    if row.culture != stem:
+        yield "culture", f"{row.culture} stands in the file of {stem}; one file a culture"
+    if not row.id.startswith(f"{row.culture.lower()}-{row.topic.replace('_', '-')}-"):
+        yield "id", f"{row.id} must begin with its culture and topic"

@@ -1,0 +1,1 @@
+"""What is read at run time: descriptions, the registry of cultures, the encoder, the index and its search."""
