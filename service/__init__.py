@@ -1,0 +1,17 @@
+"""The service: the path of a request, in the order it runs.
+
+1. chat        the HTTP edge of the OpenAI routes: admission, keys, body
+2. wire        OpenAI's JSON → a Turn (body, fields, and what may not be asked)
+3. detect      whose culture, in which role, on what evidence, or none (names: the words it knows)
+4. retrieve    the descriptions of those cultures that matter to this message, or none
+5. ground      notes in the last user message, within a budget
+6. backend     the upstream's answer as pieces (responder: what answers where no model is configured)
+7. gate        pieces held until they are judged, then released untouched or replaced
+8. judge       what the answer is worth: an LLM on the backend, or the embedded baseline
+9. reply       pieces → bytes: status, headers, frames, pings, [DONE]
+
+`pipeline` is steps 3 to 8 in order and only that. Around it: settings, app, admission, checks, probes,
+metrics, logs, errors.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,56 @@
+"""Who is let in: API keys compared in constant time, and a limit on requests in flight."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from pydantic import SecretStr
+
+from service.errors import Overloaded, Unauthorized
+
+
+class Keys:
+    """The keys that callers may use, kept as digests; with none configured every caller is let in."""
+
+    def __init__(self, keys: Iterable[SecretStr]) -> None:
+        self._digests = [hashlib.sha256(key.get_secret_value().encode()).digest() for key in keys]
+
+    def check(self, authorization: str | None) -> None:
+        """Let a caller in by the value of its Authorization header.
+
+        Raises:
+            Unauthorized: keys are configured and this is none of them.
+        """
+        if not self._digests:
+            return
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthorized("an API key is needed: send it as Authorization: Bearer KEY", code="missing_api_key")
+        digest = hashlib.sha256(key.strip().encode("utf-8", "replace")).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them, in the same time
+        if not any(matches):
+            raise Unauthorized("this API key is not known")
+
+
+class Door:
+    """Counts requests in flight and refuses the one too many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.inside = 0
+
+    def enter(self) -> None:
+        """Count one more.
+
+        Raises:
+            Overloaded: as many as allowed are inside.
+        """
+        if self.inside >= self._most:
+            raise Overloaded(f"more than {self._most} requests are in flight; try again")
+        self.inside += 1
+
+    def leave(self) -> None:
+        """Count one less."""
+        self.inside -= 1

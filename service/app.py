@@ -1,0 +1,144 @@
+"""Puts the live parts together and the routes in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from retrieval import search
+from service import __version__, chat, checks, openapi, probes
+from service.admission import Door, Keys
+from service.backend import Backend
+from service.errors import NotFound, WrongMethod
+from service.judge import Judge
+from service.judge.lexical import LexicalJudge
+from service.judge.llm import LlmJudge
+from service.metrics import Metrics
+from service.names import Names
+from service.pipeline import Guard
+from service.reply import error_response
+from service.settings import Settings
+
+_OPENAI = (
+    ("/v1/chat/completions", "POST", chat.chat_completions),
+    ("/v1/completions", "POST", chat.completions),
+    ("/v1/models", "GET", chat.models),
+)
+_CHECKS = (
+    ("/comity/v1/detect", "POST", checks.detect_route),
+    ("/comity/v1/retrieve", "POST", checks.retrieve_route),
+    ("/comity/v1/judge", "POST", checks.judge_route),
+)
+_PROBES = (
+    ("/livez", "GET", probes.livez),
+    ("/readyz", "GET", probes.readyz),
+    ("/startupz", "GET", probes.startupz),
+    ("/info", "GET", probes.info),
+    ("/metrics", "GET", probes.metrics),
+)
+
+
+def assemble(settings: Settings) -> Guard:
+    """Open the index and the encoder and make every live part; takes a second or two.
+
+    Raises:
+        IndexUnusable: the index is missing, broken, or of another encoder.
+    """
+    index = search.open_current(settings.retrieval.index, settings.retrieval.encoder)
+    index.encoder.encode(["warm"])  # the first call allocates; no request should wait for that
+    metrics = Metrics()
+    metrics.serving(index.manifest.version, len(index.descriptions))
+    return Guard(
+        settings=settings,
+        index=index,
+        names=Names(index.cultures, settings.detection.min_city_population),
+        judge=make_judge(settings),
+        metrics=metrics,
+        workers=ThreadPoolExecutor(settings.retrieval.workers, thread_name_prefix="encode"),
+        backend=make_backend(settings, settings.backend.url) if settings.backend.url else None,
+    )
+
+
+def create_app(guard: Guard) -> FastAPI:
+    """Give the ASGI application around assembled parts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        for part in (guard.backend, getattr(guard.judge, "backend", None)):
+            if part is not None:
+                await part.close()
+        guard.workers.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPIOffline(
+        title="Comity", version=__version__, description=openapi.DESCRIPTION, lifespan=lifespan, redoc_url=None
+    )
+    app.state.guard = guard
+    app.state.keys = Keys(guard.settings.api_keys)
+    app.state.door = Door(guard.settings.limits.max_in_flight)
+    for group, routes in (("OpenAI", _OPENAI), ("Checks", _CHECKS), ("Operations", _PROBES)):
+        for path, method, endpoint in routes:
+            app.add_api_route(
+                path,
+                endpoint,
+                methods=[method],
+                tags=[group],
+                response_model=None,
+                summary=(endpoint.__doc__ or "").strip(),
+                openapi_extra=openapi.BODIES.get(path),
+            )
+    app.state.methods = {path: method for path, method, _ in (*_OPENAI, *_CHECKS, *_PROBES)}
+    app.add_route(
+        "/{path:path}", chat.other, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
+    )
+    app.add_exception_handler(HTTPException, _http_error)
+    return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Give the framework's own errors (an odd method, a missing page of the docs) OpenAI's form."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    found = WrongMethod("this method is not served here") if status == 405 else NotFound("there is no such route here")
+    return error_response(found, chat.request_id(request))
+
+
+def make_backend(settings: Settings, url: str) -> Backend:
+    """Give a client of an upstream with connections of its own."""
+    backend = settings.backend
+    return Backend(
+        url,
+        api_key=backend.api_key.get_secret_value() if backend.api_key else None,
+        connect_timeout_s=backend.connect_timeout_s,
+        read_timeout_s=backend.read_timeout_s,
+        max_answer_bytes=backend.max_answer_bytes,
+        max_connections=backend.max_connections,
+    )
+
+
+def make_judge(settings: Settings) -> Judge:
+    """Make the judge; its connections are its own, so that judging cannot starve answering."""
+    judge = settings.judge
+    if settings.judge_kind == "lexical":
+        return LexicalJudge()
+    if judge.url:
+        key = judge.api_key.get_secret_value() if judge.api_key else None
+        backend = Backend(judge.url, api_key=key, connect_timeout_s=settings.backend.connect_timeout_s)
+    else:
+        assert settings.backend.url is not None  # noqa: S101 - the settings hold an LLM judge to an address
+        backend = make_backend(settings, settings.backend.url)
+    return LlmJudge(
+        backend,
+        model=judge.model,
+        threshold=judge.threshold,
+        timeout_s=judge.timeout_s,
+        max_concurrent=judge.max_concurrent,
+        # another endpoint has no cache of the conversation, and may be of another family
+        style="separate" if judge.url else judge.style,
+    )

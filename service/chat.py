@@ -1,0 +1,172 @@
+"""The HTTP edge of the OpenAI routes: admission, key, body, turn; then the pipeline writes the reply."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service import body, responder, wire
+from service.admission import Door, Keys
+from service.errors import ComityError, NotFound, Overloaded, TooLarge, Unsupported, WrongMethod
+from service.pipeline import Guard, answer
+from service.reply import Reply, error_response, json_response
+from service.turn import Json, Route, Turn
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_FORWARDED = ("traceparent", "tracestate", "baggage")
+# OpenAI's own routes, so that a client learns that they exist but are not served here.
+_KNOWN = (
+    "/v1/assistants", "/v1/audio", "/v1/batches", "/v1/chat", "/v1/completions", "/v1/conversations", "/v1/embeddings",
+    "/v1/evals", "/v1/files", "/v1/fine_tuning", "/v1/images", "/v1/models", "/v1/moderations", "/v1/organization",
+    "/v1/realtime", "/v1/responses", "/v1/threads", "/v1/uploads", "/v1/vector_stores", "/v1/videos",
+)  # fmt: skip
+
+
+def request_id(request: Request) -> str:
+    """Give the caller's x-request-id where it is plain and short, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def guard_of(request: Request) -> Guard:
+    """Give the live parts."""
+    guard: Guard = request.app.state.guard
+    return guard
+
+
+def admit(request: Request) -> None:
+    """Check the caller's key.
+
+    Raises:
+        Unauthorized: keys are configured and the caller has none of them.
+    """
+    keys: Keys = request.app.state.keys
+    try:
+        keys.check(request.headers.get("authorization"))
+    except ComityError:
+        guard_of(request).metrics.rejected("unauthorized")
+        raise
+
+
+async def read(request: Request, limit: int) -> Json:
+    """Read a JSON body, refusing one over the limit before it is read to its end.
+
+    Raises:
+        TooLarge, InvalidRequest: naming what is wrong.
+    """
+    return body.parse(await read_raw(request, limit))
+
+
+async def read_raw(request: Request, limit: int) -> bytes:
+    """Read a body as bytes.
+
+    Raises:
+        TooLarge: it is over the limit.
+    """
+    declared = request.headers.get("content-length", "0")
+    content = bytearray()
+    too_large = TooLarge(f"the request body is larger than {limit} bytes (limits.max_body_bytes)")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > limit:
+            raise too_large
+    return bytes(content)
+
+
+async def chat_completions(request: Request) -> Response:
+    """POST /v1/chat/completions."""
+    return await _complete(request, "chat")
+
+
+async def completions(request: Request) -> Response:
+    """POST /v1/completions."""
+    return await _complete(request, "completions")
+
+
+async def _complete(request: Request, route: Route) -> Response:
+    guard, id = guard_of(request), request_id(request)
+    door: Door = request.app.state.door
+    try:
+        admit(request)
+        door.enter()
+    except ComityError as error:
+        if isinstance(error, Overloaded):
+            guard.metrics.rejected("overloaded")
+        return refused(request, error, id, route)
+    try:
+        turn = await _turn(request, guard, id, route)
+    except ComityError as error:
+        door.leave()
+        return refused(request, error, id, route)
+    except ClientDisconnect:
+        door.leave()
+        guard.metrics.left("sending")
+        return Response(status_code=400)
+    except BaseException:
+        door.leave()
+        raise
+    return Reply(turn, answer(turn, guard), guard.settings.stream, guard.metrics, door)
+
+
+async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
+    limits = guard.settings.limits
+    return wire.turn(
+        await read(request, limits.max_body_bytes),
+        route,
+        id,
+        guard.index.cultures,
+        request.headers.get("x-comity-culture"),
+        tuple((name, request.headers[name]) for name in _FORWARDED if name in request.headers),
+        limits.max_messages,
+    )
+
+
+def refused(request: Request, error: ComityError, id: str, route: str) -> Response:
+    """Give and count the response of a request that never became a turn."""
+    guard = guard_of(request)
+    guard.metrics.finished(route, streams=False, status=error.status, seconds=0, facts=None)
+    return error_response(error, id)
+
+
+async def models(request: Request) -> Response:
+    """GET /v1/models: the backend's own list, adapters included; without one, the embedded responder."""
+    guard, id = guard_of(request), request_id(request)
+    try:
+        admit(request)
+        if guard.backend is None:
+            return json_response(responder.models(), id)
+        status, kind, content = await guard.backend.forward("GET", "/v1/models", b"", (), 30)
+        return Response(content, status, {"x-request-id": id}, media_type=kind or None)
+    except ComityError as error:
+        return refused(request, error, id, "models")
+
+
+async def other(request: Request) -> Response:
+    """Any other route: forwarded and marked unguarded where the operator allows it, else 404 or 501."""
+    guard, id, path = guard_of(request), request_id(request), request.url.path
+    try:
+        admit(request)
+        if path in guard.settings.passthrough.routes and guard.backend is not None:
+            content = await read_raw(request, guard.settings.limits.max_body_bytes)
+            kind = request.headers.get("content-type", "application/json")
+            status, kind, content = await guard.backend.forward(
+                request.method, path, content, (("content-type", kind),), guard.settings.backend.total_timeout_s
+            )
+            marked = {"x-request-id": id, "x-comity-response-path": "passthrough", "x-comity-coverage": "skipped"}
+            return Response(content, status, marked, media_type=kind or None)
+        if path in request.app.state.methods:
+            raise WrongMethod(f"this route is served with {request.app.state.methods[path]} only")
+        if path.startswith(_KNOWN):
+            raise Unsupported(
+                "Comity does not guard this route; an operator can let it through unguarded with passthrough.routes"
+            )
+        raise NotFound("there is no such route here", code="unknown_url")
+    except ComityError as error:
+        return refused(request, error, id, "other")
+    except ClientDisconnect:
+        return Response(status_code=400)

@@ -1,0 +1,216 @@
+"""Check-only routes: what the guardrail would find, without generating anything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from retrieval.description import Description
+from retrieval.search import Passage
+from service import logs, pipeline, wire
+from service.chat import admit, guard_of, read, refused, request_id
+from service.errors import ComityError, GuardrailUnavailable, InvalidRequest
+from service.judge import Exchange
+from service.pipeline import Guard
+from service.reply import json_response
+from service.turn import Detection, Found, Json, Turn, Verdict
+
+_MAX_QUERY = 1_000_000
+_MAX_DESCRIPTIONS = 50
+
+
+async def detect_route(request: Request) -> Response:
+    """POST /comity/v1/detect {messages, metadata?} → {cultures, abstained}."""
+    return await _answer(request, detect)
+
+
+async def retrieve_route(request: Request) -> Response:
+    """POST /comity/v1/retrieve {query, cultures?, k?} → {descriptions, index_version}."""
+    return await _answer(request, retrieve)
+
+
+async def judge_route(request: Request) -> Response:
+    """POST /comity/v1/judge {messages, response, cultures?, descriptions?} → a verdict."""
+    return await _answer(request, judge)
+
+
+async def _answer(request: Request, work: Callable[[Json, str, Guard], Awaitable[Json]]) -> Response:
+    guard, id = guard_of(request), request_id(request)
+    try:
+        admit(request)
+        found = await read(request, guard.settings.limits.max_body_bytes)
+        return json_response(await work(found, id, guard), id)
+    except ComityError as error:
+        return refused(request, error, id, "check")
+    except ClientDisconnect:
+        return Response(status_code=400)
+    except Exception as error:  # noqa: BLE001 - one generic sentence outside, the place of the fault in the log
+        logs.crash(id, error)
+        return refused(
+            request, ComityError("an internal error occurred; it was logged under this request id"), id, "check"
+        )
+
+
+async def detect(body: Json, id: str, guard: Guard) -> Json:
+    """Find the cultures of `messages`; an explicit `metadata.culture` wins.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    _only(body, {"messages", "metadata"})
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise InvalidRequest("metadata must be an object", param="metadata")
+    turn = _turn(body, id, guard, metadata.get("culture"), "metadata.culture")
+    found = _found(turn, guard)
+    return {"cultures": [_shown(item) for item in found.found], "abstained": found.abstained}
+
+
+async def retrieve(body: Json, id: str, guard: Guard) -> Json:
+    """Find the descriptions that matter to `query`, in `cultures` or in the whole index.
+
+    Raises:
+        InvalidRequest, GuardrailUnavailable: naming the field, or that it took too long.
+    """
+    _only(body, {"query", "cultures", "k"})
+    query, k = body.get("query"), body.get("k", guard.settings.retrieval.k)
+    if not isinstance(query, str) or len(query) > _MAX_QUERY:
+        raise InvalidRequest(f"query must be a string of at most {_MAX_QUERY} characters", param="query")
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 1000:
+        raise InvalidRequest("k must be a whole number from 1 to 1000", param="k")
+    cultures = _cultures(body, guard)
+    try:
+        passages = await pipeline.retrieve(query, cultures, guard, k=k)
+    except TimeoutError as error:
+        guard.metrics.failed("retrieve", error)
+        raise GuardrailUnavailable("looking descriptions up took too long; try again", stage="retrieve") from None
+    described = [_passage(passage) for passage in passages]
+    return {"descriptions": described, "index_version": guard.index.manifest.version}
+
+
+async def judge(body: Json, id: str, guard: Guard) -> Json:
+    """Judge `response` to `messages`, against `descriptions` or those that are retrieved.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    _only(body, {"messages", "response", "cultures", "descriptions"})
+    if not isinstance(body.get("response"), str):
+        raise InvalidRequest("response must be a string", param="response")
+    turn = _turn(body, id, guard, None, "")
+    cultures = _cultures(body, guard) or _found(turn, guard).ids
+    descriptions = await _descriptions(body.get("descriptions"), turn, cultures, guard)
+    exchange = Exchange(turn.question, {"content": body["response"]}, descriptions, cultures)
+    verdict = await guard.judge.judge(exchange)
+    guard.metrics.judged(verdict)
+    return _verdict(verdict)
+
+
+def _only(body: Json, known: set[str]) -> None:
+    if set(body) - known:
+        raise InvalidRequest(
+            f"this route takes only {', '.join(sorted(known))}", param="body", code="unknown_parameter"
+        )
+
+
+def _turn(body: Json, id: str, guard: Guard, culture: Any, where: str) -> Turn:
+    hint = {} if culture is None else {"comity": {"culture": culture}}
+    try:
+        return wire.turn(
+            {"model": "-", "messages": body.get("messages"), **hint},
+            "chat",
+            id,
+            guard.index.cultures,
+            max_messages=guard.settings.limits.max_messages,
+        )
+    except InvalidRequest as error:
+        if error.param == "comity.culture":
+            raise InvalidRequest(error.message.replace("comity.culture", where), param=where, code=error.code) from None
+        raise
+
+
+def _found(turn: Turn, guard: Guard) -> Detection:
+    return pipeline.understand(turn, guard)
+
+
+def _cultures(body: Json, guard: Guard) -> tuple[str, ...]:
+    asked = body.get("cultures")
+    if asked is None or asked == []:
+        return ()
+    if not isinstance(asked, list):
+        raise InvalidRequest("cultures must be a list of culture ids", param="cultures")
+    return wire.cultures(asked, "cultures", guard.index.cultures)[0]
+
+
+async def _descriptions(asked: Any, turn: Turn, cultures: tuple[str, ...], guard: Guard) -> tuple[Description, ...]:
+    """Read the descriptions that a caller gives; without any, retrieve them."""
+    if asked is None:
+        if not cultures:
+            return ()
+        try:
+            return tuple(passage.description for passage in await pipeline.retrieve(turn.question, cultures, guard))
+        except TimeoutError as error:
+            guard.metrics.failed("retrieve", error)
+            return ()
+    if not isinstance(asked, list) or len(asked) > _MAX_DESCRIPTIONS:
+        raise InvalidRequest(f"descriptions must be a list of at most {_MAX_DESCRIPTIONS}", param="descriptions")
+    return tuple(_given(item, position, guard) for position, item in enumerate(asked))
+
+
+def _given(item: Any, position: int, guard: Guard) -> Description:
+    text, id = (item, f"given-{position}") if isinstance(item, str) else (None, None)
+    if isinstance(item, dict) and set(item) == {"id", "text"}:
+        text, id = item["text"], item["id"]
+    if not isinstance(text, str) or not isinstance(id, str):
+        where = f"descriptions[{position}]"
+        raise InvalidRequest(f"{where} must be a string or an object with id and text", param=where)
+    known = next((found for found in guard.index.descriptions if found.id == id), None)
+    return Description(
+        id=id,
+        culture="",
+        topic="",
+        statement=text,
+        offends=known.offends if known else None,
+        questions=(),
+        strength="common_custom",
+        harmful=False,
+        sources=(),
+        review="drafted",
+    )
+
+
+def _shown(found: Found) -> Json:
+    evidence = [
+        {"kind": e.kind, "text": e.text, "start": e.start, "end": e.end, "message": e.message} for e in found.evidence
+    ]
+    return {"culture": found.culture, "role": found.role, "confidence": found.confidence, "evidence": evidence}
+
+
+def _passage(passage: Passage) -> Json:
+    found = passage.description
+    return {
+        "id": found.id,
+        "culture": found.culture,
+        "topic": found.topic,
+        "text": found.statement,
+        "score": round(passage.score, 4),
+        "harmful": found.harmful,
+        "sources": [{"author": s.author, "title": s.title, "url": s.url, "date": s.date} for s in found.sources],
+    }
+
+
+def _verdict(verdict: Verdict) -> Json:
+    return {
+        "verdict": verdict.verdict,
+        "score": verdict.score,
+        "axes": dict(verdict.axes),
+        "violations": [
+            {"description_id": v.description_id, "text": v.text, "reason": v.reason} for v in verdict.violations
+        ],
+        "judge": verdict.judge,
+        "coverage": verdict.coverage,
+        "coverage_reason": verdict.reason,
+    }

@@ -1,0 +1,36 @@
+"""`comity config check|show`: the configuration, secrets masked, or one sentence on why it cannot be used."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from service import settings
+from service.settings import SettingsUnusable
+
+
+def main(arguments: list[str]) -> int:
+    """Run `comity config`; 0 when usable, 2 when not."""
+    parser = argparse.ArgumentParser(prog="comity config")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, help="YAML file (default: COMITY_CONFIG)")
+    common.add_argument("--json", action="store_true", help="print JSON")
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("check", parents=[common], help="say whether the configuration can be used")
+    actions.add_parser("show", parents=[common], help="print every setting as it stands, secrets masked")
+    options = parser.parse_args(arguments)
+    try:
+        loaded = settings.load(options.config)
+    except SettingsUnusable as error:
+        print(f"comity config: {error}", file=sys.stderr)  # noqa: T201 - a command prints its result
+        return 2
+    if options.action == "check":
+        print(json.dumps({"ok": True}) if options.json else "configuration: ok")  # noqa: T201
+        return 0
+    values = json.loads(loaded.model_dump_json())
+    print(json.dumps(values) if options.json else yaml.safe_dump(values, sort_keys=False).rstrip())  # noqa: T201
+    return 0

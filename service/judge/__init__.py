@@ -1,0 +1,44 @@
+"""The judge: one seam, two implementations (an LLM, and an embedded lexical baseline)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from retrieval.description import Description
+from service.turn import Json, Turn, Verdict
+
+ORDER = ("unsafe", "undecided", "safe")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a judge sees of one choice: the question, the request as it was sent, the answer, the descriptions."""
+
+    question: str
+    texts: Mapping[str, str]
+    descriptions: tuple[Description, ...] = ()
+    cultures: tuple[str, ...] = ()
+    turn: Turn | None = None
+    body: Json | None = None
+
+    @property
+    def answer(self) -> str:
+        """All guarded text of the choice."""
+        return "\n".join(text for text in self.texts.values() if text)
+
+
+class Judge(Protocol):
+    """Gives an exchange a verdict; a failure of the judge is a verdict too (undecided, coverage error)."""
+
+    name: str
+    calibrated: bool
+
+    async def judge(self, exchange: Exchange) -> Verdict:
+        """Judge one choice."""
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """Give the verdict that decides about several choices: unsafe before undecided before safe, then the score."""
+    return min(verdicts, key=lambda v: (ORDER.index(v.verdict), -(v.score or 0)))

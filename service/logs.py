@@ -1,0 +1,101 @@
+"""One structured line a request on standard error; ids, lengths, verdicts and timings, never text."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+
+import structlog
+
+from service.settings import LogSettings
+from service.turn import Facts
+
+_logger = structlog.get_logger()
+
+
+def configure(settings: LogSettings) -> None:
+    """Set up the whole process's logging, uvicorn's included."""
+    level = getattr(logging, settings.level.upper())
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if settings.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.__stderr__)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[_without_exception, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for noisy in ("httpx", "httpcore", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def request(
+    request_id: str, route: str, *, status: int, streams: bool, seconds: float, facts: Facts | None, code: str | None
+) -> None:
+    """Write the line of one finished request."""
+    said: dict[str, object] = {
+        "request_id": request_id,
+        "route": route,
+        "status": status,
+        "stream": streams,
+        "ms": round(1000 * seconds, 1),
+    }
+    if code:
+        said["error"] = code
+    if facts:
+        said |= {
+            "cultures": [found.culture for found in facts.detection.shown],
+            "grounding": facts.grounding.status,
+            "injected_tokens": facts.grounding.tokens,
+            "verdict": facts.verdict.verdict,
+            "coverage": facts.verdict.coverage,
+            "coverage_reason": facts.verdict.reason,
+            "action": facts.action,
+            "path": facts.path,
+            "overhead_ms": round(1000 * facts.overhead_s, 1),
+        }
+    _logger.info("request", **said)
+
+
+def started(address: str, backend: str | None, index_version: str, judge: str, mode: str) -> None:
+    """Say that the service is up, and on which parts."""
+    _logger.info(
+        "started",
+        address=address,
+        backend=backend or "none: the embedded responder answers",
+        index_version=index_version,
+        judge=judge,
+        judge_mode=mode,
+    )
+
+
+def crash(request_id: str, error: BaseException) -> None:
+    """Write where an unexpected error happened; its message is left out, because it may quote the user."""
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    _logger.error("crash", request_id=request_id, error=type(error).__name__, frames=frames[-12:])
+
+
+def _without_exception(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Keep only the kind of an exception that a library logs; its message may quote a request."""
+    found = event.pop("exc_info", None)
+    if isinstance(found, tuple) and found[0]:
+        event["error"] = found[0].__name__
+        event["event"] = "a library reported an exception"
+    return event

@@ -1,0 +1,123 @@
+"""Every Prometheus instrument, in a registry of its own; labels are closed sets, never text of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service import __version__
+from service.errors import ComityError
+from service.turn import Detection, Facts, Grounding, Verdict
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """The instruments and the few verbs that feed them."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        make: dict[str, Any] = {"registry": self.registry}
+        self._requests = Counter(
+            "comity_requests_total", "Finished requests.", ["route", "stream", "status_class", "response_path"], **make
+        )
+        self._duration = Histogram(
+            "comity_request_duration_seconds", "Whole requests.", ["route", "stream"], buckets=_SECONDS, **make
+        )
+        self._overhead = Histogram(
+            "comity_overhead_seconds",
+            "Requests without the wait for the upstream.",
+            ["route"],
+            buckets=_SECONDS,
+            **make,
+        )
+        self._stage = Histogram(
+            "comity_stage_duration_seconds", "One stage of a request.", ["stage"], buckets=_SECONDS, **make
+        )
+        self.in_flight = Gauge("comity_in_flight_requests", "Requests being served.", **make)
+        self._rejected = Counter("comity_rejected_total", "Requests refused at the door.", ["reason"], **make)
+        self._disconnects = Counter(
+            "comity_client_disconnects_total", "Clients that left before their answer ended.", ["phase"], **make
+        )
+        self._cultures = Counter("comity_culture_detected_total", "Cultures found.", ["culture", "source"], **make)
+        self._abstained = Counter("comity_culture_abstained_total", "Requests without a culture.", ["reason"], **make)
+        self._hits = Counter("comity_retrieval_hits_total", "Descriptions given to a model.", **make)
+        self._empty = Counter("comity_retrieval_empty_total", "Searches that found nothing that matters.", **make)
+        self._injected = Counter("comity_injected_tokens_total", "Estimated tokens of notes.", **make)
+        self._verdicts = Counter(
+            "comity_verdicts_total", "What the judge said of choices.", ["judge", "verdict"], **make
+        )
+        self._coverage = Counter(
+            "comity_guard_coverage_total", "How much of a choice was judged.", ["coverage", "reason"], **make
+        )
+        self._actions = Counter("comity_actions_total", "What was done with answers.", ["action", "culture"], **make)
+        self._errors = Counter("comity_guard_errors_total", "Stages that failed.", ["stage", "error_type"], **make)
+        self._retries = Counter("comity_upstream_retries_total", "Requests sent again.", ["reason"], **make)
+        self._index = Gauge("comity_index_descriptions", "Descriptions in the serving index.", ["version"], **make)
+        Gauge("comity_build_info", "Version of the service.", ["version"], **make).labels(__version__).set(1)
+
+    def render(self) -> bytes:
+        """Give the text that Prometheus reads."""
+        return generate_latest(self.registry)
+
+    def serving(self, version: str, descriptions: int) -> None:
+        """Note which index serves."""
+        self._index.labels(version).set(descriptions)
+
+    def detected(self, detection: Detection) -> None:
+        """Count cultures, but none that was inferred about the person who asks."""
+        for found in detection.shown:
+            source = "caller" if found.evidence[0].kind == "caller" else "inferred"
+            self._cultures.labels(found.culture, source).inc()
+        if detection.abstained:
+            self._abstained.labels(detection.abstained).inc()
+
+    def retrieved(self, grounding: Grounding) -> None:
+        """Count what a search gave."""
+        self._hits.inc(len(grounding.passages))
+        self._injected.inc(grounding.tokens)
+        if not grounding.passages:
+            self._empty.inc()
+
+    def judged(self, verdict: Verdict) -> None:
+        """Count one choice's verdict and its coverage, apart."""
+        self._verdicts.labels(verdict.judge, verdict.verdict).inc()
+        self._coverage.labels(verdict.coverage, verdict.reason or "none").inc()
+        if verdict.coverage == "error":
+            self._errors.labels("judge", verdict.reason or "unknown").inc()
+
+    def failed(self, stage: str, error: Exception) -> None:
+        """Count a stage that failed, by the kind of failure."""
+        kind = "timeout" if isinstance(error, TimeoutError) else "error"
+        self._errors.labels(stage, kind).inc()
+
+    def retried(self, reason: str) -> None:
+        """Count a request that was sent to the upstream again."""
+        self._retries.labels(reason).inc()
+
+    def rejected(self, reason: str) -> None:
+        """Count a request that was refused at the door."""
+        self._rejected.labels(reason).inc()
+
+    def left(self, phase: str) -> None:
+        """Count a client that left before (`waiting`) or while (`answering`) bytes went out."""
+        self._disconnects.labels(phase).inc()
+
+    def finished(self, route: str, *, streams: bool, status: int, seconds: float, facts: Facts | None) -> None:
+        """Count one request that ended, whichever way."""
+        stream = str(streams).lower()
+        path = facts.path if facts else "error"
+        self._requests.labels(route, stream, f"{status // 100}xx", path).inc()
+        self._duration.labels(route, stream).observe(seconds)
+        if facts:
+            self._overhead.labels(route).observe(facts.overhead_s)
+            for stage, took in facts.stages.items():
+                self._stage.labels(stage).observe(took)
+            shown = facts.detection.shown
+            self._actions.labels(facts.action, shown[0].culture if shown else "none").inc()
+
+    def errored(self, error: ComityError) -> None:
+        """Count a request that ended in an error of the generating or judging stage."""
+        if error.stage in ("generate", "internal"):
+            self._errors.labels(error.stage, error.code or "unknown").inc()

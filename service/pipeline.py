@@ -1,0 +1,278 @@
+"""The steps of a request in their order, and only that; a whole answer is a stream of one piece."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from retrieval.search import Index, Passage
+from service import gate, ground, responder, wire
+from service.backend import Backend
+from service.detect import detect
+from service.errors import ContextExceeded, GuardrailUnavailable, UpstreamTimeout, envelope
+from service.gate import Held
+from service.judge import Exchange, Judge, worst
+from service.metrics import Metrics
+from service.names import Names
+from service.settings import Settings
+from service.turn import Detection, Facts, Grounding, Head, Json, Path, Piece, Turn, Verdict
+
+_PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+_QUERY_CHARS = 2_000  # more than the encoder reads
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The live parts, made once at start: the only container there is."""
+
+    settings: Settings
+    index: Index
+    names: Names
+    judge: Judge
+    metrics: Metrics
+    workers: Executor
+    backend: Backend | None = None
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds that each stage of one request took."""
+
+    began: float = field(default_factory=time.perf_counter)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage, however it ends."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - start
+
+    @property
+    def overhead_s(self) -> float:
+        """Seconds since the beginning that were not spent waiting for the upstream's answer."""
+        return time.perf_counter() - self.began - self.stages.get("generate", 0.0)
+
+
+async def answer(turn: Turn, guard: Guard) -> AsyncIterator[Head | Piece]:
+    """Ground one turn, ask the model, judge what it says and release what may leave: first a Head, then pieces.
+
+    Raises:
+        ComityError: before the first thing is yielded; afterwards nothing is raised.
+    """
+    clock = Clock()
+    detection, grounding = await _look_up(turn, guard, clock)
+    held, body, grounding = await _generate(turn, grounding, guard, clock)
+    verdicts = await _judge(turn, detection, grounding, held, body, guard, clock)
+    facts = _facts(detection, grounding, verdicts, guard, clock)
+    if facts.action == "refused" and _blocked_whole(verdicts, guard):
+        yield Head(400, facts)
+        yield _block(turn, facts)
+        return
+    yield Head(200, facts)
+    for piece in gate.release(held, verdicts, turn, guard.settings.judge):
+        yield piece
+    if turn.hints.debug and turn.streams:
+        yield wire.late(held.first, turn, detail(facts))
+
+
+def understand(turn: Turn, guard: Guard) -> Detection:
+    """Detect the cultures of a conversation as the settings allow, and count them."""
+    settings = guard.settings.detection
+    found = detect(turn.messages, turn.hints, guard.names, infer=settings.enabled, max_chars=settings.max_chars)
+    guard.metrics.detected(found)
+    return found
+
+
+async def retrieve(
+    query: str, cultures: tuple[str, ...], guard: Guard, *, k: int | None = None, min_score: float | None = None
+) -> tuple[Passage, ...]:
+    """Find the descriptions that matter to a query, encoding off the event loop.
+
+    Raises:
+        TimeoutError: it took longer than `retrieval.timeout_s`.
+    """
+    settings = guard.settings.retrieval
+    if not query.strip():
+        return ()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(settings.timeout_s):
+        vectors = await loop.run_in_executor(guard.workers, guard.index.encoder.encode, [query[:_QUERY_CHARS]])
+    floor = settings.min_score if min_score is None else min_score
+    return guard.index.search(vectors[0], cultures, settings.k if k is None else k, floor)
+
+
+async def _look_up(turn: Turn, guard: Guard, clock: Clock) -> tuple[Detection, Grounding]:
+    """Detect and ground; each of several prompts by itself, so that none gets the notes of another."""
+    several = turn.route == "completions" and len(turn.messages) > 1
+    parts = [replace(turn, messages=(message,)) for message in turn.messages] if several else [turn]
+    with clock.stage("detect"):
+        detections = [understand(part, guard) for part in parts]
+    groundings = [await _ground(*pair, guard, clock) for pair in zip(parts, detections, strict=True)]
+    if not several:
+        return detections[0], groundings[0]
+    found = {item.culture: item for detection in detections for item in detection.found}
+    merged = Detection(tuple(found.values()), None if found else detections[0].abstained)
+    return merged, ground.together(groundings)
+
+
+async def _ground(turn: Turn, detection: Detection, guard: Guard, clock: Clock) -> Grounding:
+    settings = guard.settings
+    if not (settings.retrieval.enabled and settings.grounding.enabled):
+        return Grounding("off")
+    cultures = tuple(id for id in detection.ids if guard.index.covers(id))[: settings.retrieval.max_cultures]
+    if not cultures:
+        return Grounding("none")
+    try:
+        with clock.stage("retrieve"):
+            passages = await retrieve(turn.question, cultures, guard)
+    except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
+        guard.metrics.failed("retrieve", error)
+        if settings.retrieval.on_error == "block":
+            raise GuardrailUnavailable("looking descriptions up failed; try again", stage="retrieve") from None
+        return Grounding("failed")
+    with clock.stage("ground"):
+        grounding = ground.notes(passages, cultures, settings.grounding.max_tokens)
+    guard.metrics.retrieved(grounding)
+    return grounding
+
+
+async def _generate(
+    turn: Turn, grounding: Grounding, guard: Guard, clock: Clock
+) -> tuple[Held, Json | None, Grounding]:
+    """Ask for the answer, once more without notes where the notes push it past the model's context."""
+    with clock.stage("generate"):
+        if guard.backend is None:
+            pieces = responder.pieces(turn, grounding)
+            return await gate.hold(_each(pieces), streams=turn.streams), None, grounding
+        body = ground.place(turn, grounding, guard.settings.grounding.placement)
+        if body is None:
+            grounding, body = Grounding("not_possible"), dict(turn.body)
+        try:
+            return await _ask(turn, body, guard), body, grounding
+        except ContextExceeded:
+            if grounding.status != "grounded":
+                raise
+            guard.metrics.retried("context_length")
+            body = dict(turn.body)
+            return await _ask(turn, body, guard), body, Grounding("dropped_context")
+
+
+async def _ask(turn: Turn, body: Json, guard: Guard) -> Held:
+    assert guard.backend is not None  # noqa: S101 - the caller answers without one itself
+    pieces = guard.backend.pieces(_PATHS[turn.route], body, turn.headers)
+    try:
+        async with asyncio.timeout(guard.settings.backend.total_timeout_s):
+            return await gate.hold(pieces, streams=turn.streams)
+    except TimeoutError:
+        raise UpstreamTimeout("the backend took longer than backend.total_timeout_s") from None
+
+
+async def _each(pieces: Iterator[Piece]) -> AsyncIterator[Piece]:
+    for piece in pieces:
+        yield piece
+
+
+async def _judge(
+    turn: Turn, detection: Detection, grounding: Grounding, held: Held, body: Json | None, guard: Guard, clock: Clock
+) -> Mapping[int, Verdict]:
+    """Judge every choice, side by side.
+
+    Raises:
+        GuardrailUnavailable: the judge failed in enforce, and `judge.on_error` is block.
+    """
+    settings = guard.settings.judge
+    if settings.mode == "off":
+        return {index: Verdict("undecided", None, guard.judge.name, "skipped", "off") for index in held.choices}
+    descriptions = tuple(passage.description for passage in grounding.passages)
+    with clock.stage("judge"):
+        exchanges = [
+            Exchange(_question(turn, index), texts, descriptions, detection.ids, turn, body)
+            for index, texts in held.choices.items()
+        ]
+        found = await asyncio.gather(*(guard.judge.judge(exchange) for exchange in exchanges))
+    verdicts = dict(zip(held.choices, found, strict=True))
+    for verdict in found:
+        guard.metrics.judged(verdict)
+    if settings.mode == "enforce" and any(gate.decide(verdict, settings) == "fail" for verdict in found):
+        raise GuardrailUnavailable("the answer could not be judged, so it is withheld; try again", stage="judge")
+    return verdicts
+
+
+def _question(turn: Turn, index: int) -> str:
+    if turn.route == "completions":
+        per_prompt = int(turn.body.get("n") or 1)
+        return turn.messages[min(index // per_prompt, len(turn.messages) - 1)].text
+    return turn.question
+
+
+def _facts(
+    detection: Detection, grounding: Grounding, verdicts: Mapping[int, Verdict], guard: Guard, clock: Clock
+) -> Facts:
+    action = gate.action(verdicts, guard.settings.judge)
+    path: Path = "upstream" if guard.backend else "embedded"
+    if grounding.status in ("failed", "dropped_context", "not_possible") or action == "allowed_unjudged":
+        path = "degraded"
+    return Facts(
+        detection=detection,
+        grounding=grounding,
+        verdict=worst(list(verdicts.values())),
+        action=action,
+        path="blocked" if action == "refused" else path,
+        index_version=guard.index.manifest.version,
+        overhead_s=clock.overhead_s,
+        stages=clock.stages,
+    )
+
+
+def _blocked_whole(verdicts: Mapping[int, Verdict], guard: Guard) -> bool:
+    """Tell whether the answer becomes an error: by setting, and where nothing of it may leave."""
+    policy = guard.settings.judge
+    return policy.block_as == "error" and all(gate.decide(v, policy) == "refuse" for v in verdicts.values())
+
+
+def _block(turn: Turn, facts: Facts) -> Piece:
+    said: dict[str, Any] = {"request_id": turn.id, "stage": "judge", "verdict": facts.verdict.verdict}
+    payload = envelope(gate.REFUSAL, "invalid_request_error", None, "content_filter", said)
+    return Piece(wire.dumps(payload), payload)
+
+
+def detail(facts: Facts) -> Json:
+    """Give the `comity` object of an answer: what was found, what was said, what was done."""
+    shown = {found.culture for found in facts.detection.shown}
+    hides = len(facts.detection.shown) < len(facts.detection.found)
+    verdict = facts.verdict
+    return {
+        "cultures": [
+            {"culture": found.culture, "role": found.role, "confidence": found.confidence}
+            for found in facts.detection.shown
+        ],
+        "grounding": {
+            "status": facts.grounding.status,
+            "tokens": facts.grounding.tokens,
+            "descriptions": [
+                {"id": passage.description.id, "score": round(passage.score, 4)}
+                for passage in facts.grounding.passages
+                if not hides or passage.description.culture in shown
+            ],
+        },
+        "verdict": {
+            "verdict": verdict.verdict,
+            "score": verdict.score,
+            "axes": dict(verdict.axes),
+            "judge": verdict.judge,
+            "coverage": verdict.coverage,
+            "reason": verdict.reason,
+        },
+        "action": facts.action,
+        "path": facts.path,
+        "index_version": facts.index_version,
+        "stages_ms": {name: round(1000 * seconds, 2) for name, seconds in facts.stages.items()},
+    }

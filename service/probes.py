@@ -1,0 +1,63 @@
+"""Probes that tell the truth, what is running, and the metrics page."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service import __version__
+from service.chat import guard_of
+
+
+async def livez(request: Request) -> Response:
+    """GET /livez: the event loop turns; nothing else is touched."""
+    return JSONResponse({"status": "ok"})
+
+
+async def startupz(request: Request) -> Response:
+    """GET /startupz: index, encoder and names are loaded (the service does not listen before that)."""
+    return JSONResponse({"status": "ok", "index_version": guard_of(request).index.manifest.version})
+
+
+async def readyz(request: Request) -> Response:
+    """GET /readyz: 200 when requests can be served, else 503 with the reason; embedded parts alone are enough."""
+    guard = guard_of(request)
+    trouble = await guard.backend.trouble() if guard.backend else None
+    backend = "embedded" if guard.backend is None else trouble or "ok"
+    body = {"status": "unready" if trouble else "ok", "index": guard.index.manifest.version, "backend": backend}
+    if trouble:
+        body["reason"] = trouble
+    return JSONResponse(body, 503 if trouble else 200)
+
+
+async def info(request: Request) -> Response:
+    """GET /info: versions, the judge and whether it is calibrated, and a hash of the configuration."""
+    guard = guard_of(request)
+    settings = guard.settings
+    masked = settings.model_dump_json()
+    return JSONResponse(
+        {
+            "name": "comity",
+            "version": __version__,
+            "config_hash": hashlib.sha256(masked.encode()).hexdigest()[:16],
+            "index": asdict(guard.index.manifest),
+            "backend": "openai-compatible" if guard.backend else "embedded",
+            "judge": {
+                "name": guard.judge.name,
+                "mode": settings.judge.mode,
+                "threshold": settings.judge.threshold,
+                "calibrated": guard.judge.calibrated,
+            },
+            "stream_mode": settings.stream.mode,
+            "passthrough": list(settings.passthrough.routes),
+        }
+    )
+
+
+async def metrics(request: Request) -> Response:
+    """GET /metrics in Prometheus' text format."""
+    return Response(guard_of(request).metrics.render(), media_type=CONTENT_TYPE_LATEST)

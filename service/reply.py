@@ -1,0 +1,215 @@
+"""Writes an answer to the client: status with the first byte, frames or one body, pings, and [DONE] always last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service import logs, sse
+from service.admission import Door
+from service.errors import ComityError
+from service.metrics import Metrics
+from service.pipeline import detail
+from service.settings import StreamSettings
+from service.turn import Facts, Head, Json, Piece, Turn
+from service.wire import dumps
+
+SCHEMA_VERSION = "1"
+_SSE = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),
+)
+_JSON = (("content-type", "application/json"),)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """How far one answer has come."""
+
+    status: int = 0
+    events: bool = False
+    facts: Facts | None = None
+    code: str | None = None
+
+
+class Reply(Response):
+    """An ASGI response that runs the pipeline, and cancels it when the client leaves."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        answer: AsyncIterator[Head | Piece],
+        settings: StreamSettings,
+        metrics: Metrics,
+        door: Door,
+    ) -> None:
+        super().__init__()
+        self._turn = turn
+        self._answer = answer
+        self._settings = settings
+        self._metrics = metrics
+        self._door = door
+        self._sent = _Sent()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Race the answer against the client's leaving; whichever ends first ends both."""
+        began = time.perf_counter()
+        self._metrics.in_flight.inc()
+        writing = asyncio.create_task(self._write(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not writing.done():
+                self._metrics.left("answering" if self._sent.status else "waiting")
+                self._sent.code = "client_left"
+        finally:
+            leaving.cancel()
+            writing.cancel()
+            results = await asyncio.gather(writing, leaving, return_exceptions=True)
+            self._door.leave()
+            self._metrics.in_flight.dec()
+        if isinstance(results[0], Exception):
+            logs.crash(self._turn.id, results[0])
+        self._finish(time.perf_counter() - began)
+
+    async def _write(self, send: Send) -> None:
+        try:
+            async with aclosing(self._answer) as answer:  # type: ignore[type-var]
+                await self._pieces(answer, send)
+        except ComityError as error:
+            self._metrics.errored(error)
+            self._sent.code = error.code
+            await self._error(error, send)
+        except OSError:
+            raise  # the client's socket: nothing more can be written
+        except Exception as error:  # noqa: BLE001 - the last line of defence: one generic sentence outside
+            logs.crash(self._turn.id, error)
+            self._metrics.errored(ComityError(""))
+            self._sent.code = "internal_error"
+            await self._error(ComityError("an internal error occurred; it was logged under this request id"), send)
+
+    async def _pieces(self, answer: AsyncIterator[Head | Piece], send: Send) -> None:
+        pings, status = self._turn.streams, 200
+        while (item := await self._next(answer, send if pings else None)) is not None:
+            if isinstance(item, Head):
+                self._sent.facts, status = item.facts, item.status
+                if pings and status == 200 and not self._sent.status:
+                    await self._start(send, status)
+            elif self._sent.events:
+                await send({"type": "http.response.body", "body": sse.encode(item.raw), "more_body": True})
+            else:
+                body = self._whole(item)
+                await self._start(send, status, length=len(body))
+                await send({"type": "http.response.body", "body": body, "more_body": False})
+        if self._sent.events:
+            await send({"type": "http.response.body", "body": sse.encode(sse.DONE), "more_body": False})
+
+    async def _next(self, answer: AsyncIterator[Head | Piece], send: Send | None) -> Head | Piece | None:
+        """Await the next item, sending comment lines while it is late; the first of them commits status 200."""
+        waiting = asyncio.ensure_future(anext(answer, None))
+        try:
+            while send is not None:
+                silence = self._settings.ping_every_s if self._sent.status else self._settings.ping_after_s
+                done, _ = await asyncio.wait({waiting}, timeout=silence)
+                if done:
+                    break
+                if not self._sent.status:
+                    await self._start(send, 200)
+                await send({"type": "http.response.body", "body": sse.PING, "more_body": True})
+            return await waiting
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+
+    async def _start(self, send: Send, status: int, *, length: int | None = None) -> None:
+        """Commit the status: events where no length is given, else one body of that many bytes."""
+        self._sent.status, self._sent.events = status, length is None
+        kind = _SSE if length is None else (*_JSON, ("content-length", str(length)))
+        pairs = [*kind, ("x-request-id", self._turn.id), *self._said()]
+        await send({"type": "http.response.start", "status": status, "headers": encoded(pairs)})
+
+    def _said(self) -> list[tuple[str, str]]:
+        pairs = [("x-comity-schema-version", SCHEMA_VERSION)]
+        if self._turn.streams:
+            pairs.append(("x-comity-stream-mode", "buffer"))
+        return pairs + (told(self._sent.facts) if self._sent.facts else [])
+
+    def _whole(self, piece: Piece) -> bytes:
+        if not (self._turn.hints.debug and self._sent.facts):
+            return piece.raw
+        return dumps({**piece.payload, "comity": detail(self._sent.facts)})
+
+    async def _error(self, error: ComityError, send: Send) -> None:
+        body = dumps(error.body(self._turn.id))
+        if self._sent.events:
+            tail = sse.encode(body) + sse.encode(sse.DONE)
+            await send({"type": "http.response.body", "body": tail, "more_body": False})
+        elif not self._sent.status:
+            self._sent.status = error.status
+            pairs = [*_JSON, ("x-request-id", self._turn.id), ("x-comity-response-path", "error"), *retry(error)]
+            await send({"type": "http.response.start", "status": error.status, "headers": encoded(pairs)})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _finish(self, seconds: float) -> None:
+        turn, sent = self._turn, self._sent
+        status = 499 if sent.code == "client_left" else sent.status or 500
+        self._metrics.finished(turn.route, streams=turn.streams, status=status, seconds=seconds, facts=sent.facts)
+        logs.request(
+            turn.id, turn.route, status=status, streams=turn.streams, seconds=seconds, facts=sent.facts, code=sent.code
+        )
+
+
+def told(facts: Facts) -> list[tuple[str, str]]:
+    """Give the headers of an answer: verdict, action and coverage apart; no culture inferred about the asker."""
+    shown = facts.detection.shown
+    pairs = [
+        ("x-comity-response-path", facts.path),
+        ("x-comity-verdict", facts.verdict.verdict),
+        ("x-comity-action", facts.action),
+        ("x-comity-coverage", facts.verdict.coverage),
+        ("x-comity-judge", facts.verdict.judge),
+        ("x-comity-grounding", facts.grounding.status),
+        ("x-comity-injected-tokens", str(facts.grounding.tokens)),
+        ("x-comity-index-version", facts.index_version),
+        ("x-comity-overhead-ms", f"{1000 * facts.overhead_s:.1f}"),
+    ]
+    if facts.verdict.reason:
+        pairs.append(("x-comity-coverage-reason", facts.verdict.reason))
+    if shown:
+        pairs.append(("x-comity-culture", ",".join(found.culture for found in shown)))
+        pairs.append(("x-comity-culture-confidence", f"{shown[0].confidence:.2f}"))
+    return pairs
+
+
+def error_response(error: ComityError, request_id: str) -> Response:
+    """Give the response of a request that failed before it became a turn."""
+    pairs = {"x-request-id": request_id, "x-comity-response-path": "error", **dict(retry(error))}
+    return Response(dumps(error.body(request_id)), error.status, pairs, media_type="application/json")
+
+
+def json_response(payload: Json, request_id: str, status: int = 200) -> Response:
+    """Give one JSON object."""
+    return Response(dumps(payload), status, {"x-request-id": request_id}, media_type="application/json")
+
+
+def retry(error: ComityError) -> list[tuple[str, str]]:
+    """Give the Retry-After header of an error that passes by itself."""
+    return [("retry-after", str(error.retry_after_s))] if error.retry_after_s else []
+
+
+def encoded(pairs: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Give headers as ASGI wants them."""
+    return [(name.encode("ascii"), value.encode("ascii", "replace")) for name, value in pairs]
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,49 @@
+"""`comity serve`: settings → live parts → uvicorn, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from retrieval.layout import IndexUnusable
+from service import logs, settings
+from service.app import assemble, create_app
+from service.settings import SettingsUnusable
+
+UNUSABLE = 2
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until stopped; 2 with one sentence when the configuration or the index cannot be used."""
+    parser = argparse.ArgumentParser(prog="comity serve", description="Serve the guardrail.")
+    parser.add_argument("--config", type=Path, help="YAML file (default: COMITY_CONFIG)")
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=int, help="port to listen on")
+    options = parser.parse_args(arguments)
+    given = {name: getattr(options, name) for name in ("host", "port") if getattr(options, name) is not None}
+    overrides: dict[str, Any] = {"server": given} if given else {}
+    try:
+        loaded = settings.load(options.config, **overrides)
+        logs.configure(loaded.log)
+        guard = assemble(loaded)
+    except (SettingsUnusable, IndexUnusable) as error:
+        print(f"comity serve: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
+        return UNUSABLE
+    address = f"http://{loaded.server.host}:{loaded.server.port}"
+    logs.started(address, loaded.backend.url, guard.index.manifest.version, guard.judge.name, loaded.judge.mode)
+    uvicorn.run(
+        create_app(guard),
+        host=loaded.server.host,
+        port=loaded.server.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_keep_alive=75,  # above the idle time of common ingresses, so that they never meet a closing socket
+        timeout_graceful_shutdown=30,
+    )
+    return 0

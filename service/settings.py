@@ -1,0 +1,295 @@
+"""Every setting with its default and one sentence; a strict YAML file, overridden by COMITY_… variables.
+
+Nested values are written with two underscores: `COMITY_BACKEND__URL`. Unknown keys are refused at start.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+PREFIX = "COMITY_"
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class SettingsUnusable(Exception):
+    """The configuration cannot be used; the message is one sentence that names the key."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _check_url(value: str | None) -> str | None:
+    if value is None or not value.strip():
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address, for example http://127.0.0.1:8000/v1")
+    return value.rstrip("/")
+
+
+class Server(_Group):
+    """Where the service listens, and who may call it."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; any other than loopback needs api_keys")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    allow_anonymous: bool = Field(False, description="serve an address other than loopback without API keys")
+
+
+class BackendSettings(_Group):
+    """The OpenAI-compatible server that generates; without it the embedded responder answers."""
+
+    url: str | None = Field(None, description="base URL with its /v1, for example http://127.0.0.1:8000/v1")
+    api_key: SecretStr | None = Field(None, description="key sent to the backend")
+    connect_timeout_s: Seconds = Field(5, description="seconds to connect")
+    read_timeout_s: Seconds = Field(300, description="longest silence between two reads")
+    total_timeout_s: Seconds = Field(900, description="seconds for one whole answer")
+    max_answer_bytes: int = Field(16_777_216, ge=1024, description="largest answer that is held for judging")
+    max_connections: int = Field(512, ge=1, description="open connections to the backend")
+
+    _url = field_validator("url")(_check_url)
+
+
+class DetectionSettings(_Group):
+    """Whose culture a request is about."""
+
+    enabled: bool = Field(True, description="infer cultures; explicit hints work either way")
+    max_chars: int = Field(200_000, ge=1000, description="characters of a conversation that are searched, latest first")
+    min_city_population: int = Field(500_000, ge=15_000, description="cities at least this large are known by name")
+
+
+class RetrievalSettings(_Group):
+    """Which descriptions matter to a message."""
+
+    enabled: bool = Field(True, description="look descriptions up")
+    index: Path = Field(Path("var/index"), description="folder of the index that `comity index build` writes")
+    encoder: str = Field("all-MiniLM-L6-v2", description="encoder that the index must have been built with")
+    k: int = Field(4, ge=1, le=50, description="most descriptions for one request")
+    min_score: float = Field(0.35, ge=-1, le=1, description="cosine under which a description does not matter")
+    max_cultures: int = Field(3, ge=1, le=8, description="cultures that one request is grounded in")
+    workers: int = Field(2, ge=1, le=64, description="threads that encode queries")
+    timeout_s: Seconds = Field(2, description="seconds to encode and search")
+    on_error: Literal["allow", "block"] = Field("allow", description="allow: answer ungrounded and say so; block: 503")
+
+
+class GroundingSettings(_Group):
+    """How descriptions are handed to the model."""
+
+    enabled: bool = Field(True, description="add notes to requests")
+    placement: Literal["user", "system"] = Field("user", description="the last user message, or the system message")
+    max_tokens: int = Field(400, ge=32, le=8192, description="budget of the notes, in estimated tokens")
+
+
+class JudgeSettings(_Group):
+    """What an answer is worth, and what is done about it."""
+
+    kind: Literal["auto", "llm", "lexical"] = Field(
+        "auto", description="auto: llm where a backend is set, else lexical"
+    )
+    mode: Literal["enforce", "shadow", "off"] = Field("shadow", description="shadow counts what enforce would refuse")
+    threshold: float = Field(50, ge=0, le=100, description="score from which an answer is unsafe; not calibrated")
+    on_undecided: Literal["allow", "block"] = Field("allow", description="in enforce, when the judge cannot decide")
+    on_error: Literal["allow", "block"] = Field("block", description="in enforce, when the judge fails")
+    accept_unjudged: bool = Field(False, description="must be true for on_error: allow in enforce")
+    block_as: Literal["refusal", "error"] = Field("refusal", description="200 with a refusal, or 400 content_filter")
+    timeout_s: Seconds = Field(30, description="seconds for judging one answer")
+    style: Literal["continuation", "separate"] = Field("continuation", description="prompt of the LLM judge")
+    url: str | None = Field(None, description="another OpenAI-compatible endpoint for judging; default: the backend")
+    model: str | None = Field(None, description="model that judges; default: the model that answered")
+    api_key: SecretStr | None = Field(None, description="key sent to judge.url")
+    max_concurrent: int = Field(64, ge=1, description="judge calls in flight at once")
+
+    _url = field_validator("url")(_check_url)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> JudgeSettings:
+        if self.mode == "enforce" and self.on_error == "allow" and not self.accept_unjudged:
+            raise ValueError(
+                "on_error: allow in enforce releases unjudged answers; set accept_unjudged: true to accept"
+            )
+        if self.mode == "enforce" and self.kind == "lexical":
+            raise ValueError("the lexical baseline cannot enforce; use kind: llm or mode: shadow")
+        if self.url and not self.model:
+            raise ValueError("model must name the model that judges at judge.url")
+        return self
+
+
+class StreamSettings(_Group):
+    """How streams are held and kept alive."""
+
+    mode: Literal["buffer"] = Field("buffer", description="hold a stream until its whole answer is judged")
+    ping_after_s: Seconds = Field(10, description="silence before the first comment line, which commits status 200")
+    ping_every_s: Seconds = Field(10, description="seconds between comment lines after that")
+
+
+class LimitSettings(_Group):
+    """What one request and all together may take."""
+
+    max_body_bytes: int = Field(10_485_760, ge=1024, description="largest request body")
+    max_messages: int = Field(2048, ge=1, description="most messages in a request")
+    max_in_flight: int = Field(1024, ge=1, description="requests served at once; more get 429")
+
+
+class PassthroughSettings(_Group):
+    """Other routes of the backend, forwarded unguarded and marked so."""
+
+    routes: tuple[str, ...] = Field((), description="paths to forward, for example /v1/embeddings, /tokenize")
+
+    @field_validator("routes")
+    @classmethod
+    def _are_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for path in value:
+            if not path.startswith("/") or any(mark in path for mark in "?#%\\ ") or ".." in path or "//" in path:
+                raise ValueError(f"{path!r} must be a plain path such as /v1/embeddings")
+            if path in ("/v1/chat/completions", "/v1/completions"):
+                raise ValueError(f"{path} is guarded and cannot be passed through")
+        return value
+
+
+class LogSettings(_Group):
+    """One structured line a request on standard error; never text of a prompt or an answer."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is written")
+    format: Literal["json", "text"] = Field("json", description="json for machines, text for a terminal")
+
+
+class Settings(BaseSettings):
+    """The whole configuration, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    version: Literal["v1"] = Field("v1", description="version of this file's format")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="keys that callers may use; in COMITY_API_KEYS separated by commas"
+    )
+    server: Server = Server()
+    backend: BackendSettings = BackendSettings()
+    detection: DetectionSettings = DetectionSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    grounding: GroundingSettings = GroundingSettings()
+    judge: JudgeSettings = JudgeSettings()
+    stream: StreamSettings = StreamSettings()
+    limits: LimitSettings = LimitSettings()
+    passthrough: PassthroughSettings = PassthroughSettings()
+    log: LogSettings = LogSettings()
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.judge.kind == "llm" and not (self.backend.url or self.judge.url):
+            raise ValueError("judge.kind is llm, but neither backend.url nor judge.url is set")
+        if self.judge.mode == "enforce" and self.judge_kind == "lexical":
+            raise ValueError("judge.mode is enforce, but there is no LLM judge: set backend.url or judge.url")
+        if not self.api_keys and not self.server.allow_anonymous and not _is_loopback(self.server.host):
+            raise ValueError(
+                f"server.host {self.server.host} is not loopback: set COMITY_API_KEYS, or server.allow_anonymous: true"
+            )
+        return self
+
+    @property
+    def judge_kind(self) -> Literal["llm", "lexical"]:
+        """The judge that serves, `auto` resolved."""
+        if self.judge.kind == "auto":
+            return "llm" if self.backend.url or self.judge.url else "lexical"
+        return self.judge.kind
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file (whose values come as arguments)."""
+        return env_settings, init_settings
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load(path: Path | None = None, **overrides: Any) -> Settings:
+    """Read the configuration: overrides, then environment, then the file, then defaults.
+
+    Args:
+        path: a YAML file; default is COMITY_CONFIG, else none.
+
+    Raises:
+        SettingsUnusable: the file cannot be read or a value cannot be used; one sentence that names it.
+    """
+    path = path or (Path(os.environ[f"{PREFIX}CONFIG"]) if os.environ.get(f"{PREFIX}CONFIG") else None)
+    values = _read(path) if path else {}
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**values)
+        return Settings.model_validate(_merge(settings.model_dump(), overrides)) if overrides else settings
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            reason = "is not a setting; see docs/settings.md"
+        raise SettingsUnusable(f"{path or 'configuration'}: {key + ': ' if key else ''}{reason}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsUnusable(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise SettingsUnusable(f"{path}{f':{mark.line + 1}' if mark else ''}: this is not YAML") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsUnusable(f"{path}: wanted settings by name, for example `server:`")
+    return {str(key): value for key, value in values.items()}
+
+
+def _refuse_unknown_variables() -> None:
+    """Refuse a misspelt COMITY_… variable, which would otherwise be ignored."""
+    for name in os.environ:
+        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
+            continue
+        model: Any = Settings
+        for part in name.removeprefix(PREFIX).lower().split("__"):
+            field = getattr(model, "model_fields", {}).get(part)
+            if field is None:
+                raise SettingsUnusable(f"{name} is not a setting; see docs/settings.md")
+            model = field.annotation
+
+
+def _merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in overrides.items():
+        merged[key] = _merge(merged[key], value) if isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,172 @@
+"""The values that pass between the steps of a request: small, frozen, each made by one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from retrieval.search import Passage
+
+Json = dict[str, Any]
+Route = Literal["chat", "completions"]
+Role = Literal["setting", "audience", "subject", "user"]
+GroundingStatus = Literal["grounded", "none", "off", "failed", "dropped_context", "not_possible"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as far as Comity reads it: its role and all of its text, parts joined by line feeds."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the caller said about culture: ids (explicit input wins), or that nothing may be inferred."""
+
+    cultures: tuple[str, ...] = ()
+    infer: bool = True
+    debug: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the client asked; `body` is the request as received, without Comity's own field, never changed."""
+
+    id: str
+    route: Route
+    model: str
+    messages: tuple[Message, ...]
+    streams: bool
+    body: Mapping[str, Any]
+    hints: Hints = Hints()
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def question(self) -> str:
+        """The text of the last user message; empty where there is none."""
+        return next((message.text for message in reversed(self.messages) if message.role == "user"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why a culture was found: the words, and where they stand (character offsets in that message's text)."""
+
+    kind: Literal["country", "people", "city", "caller"]
+    text: str
+    start: int
+    end: int
+    message: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One culture in one role; confidence is 0 to 1."""
+
+    culture: str
+    role: Role
+    confidence: float
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """The cultures of a request in the order that grounding uses, or why there are none."""
+
+    found: tuple[Found, ...] = ()
+    abstained: str | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Culture ids in order, each once."""
+        return tuple(dict.fromkeys(found.culture for found in self.found))
+
+    @property
+    def shown(self) -> tuple[Found, ...]:
+        """What may leave the request: nothing that was inferred about the person who asks."""
+        return tuple(f for f in self.found if f.role != "user" or f.evidence[0].kind == "caller")
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """The notes that a request carries: passages in canonical order, estimated tokens, one block for each prompt."""
+
+    status: GroundingStatus
+    passages: tuple[Passage, ...] = ()
+    blocks: tuple[str, ...] = ()
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One part of an answer: a frame of a stream, or a whole answer; `raw` are its bytes as received."""
+
+    raw: bytes
+    payload: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What a judge holds against an answer."""
+
+    description_id: str | None
+    text: str
+    reason: str
+
+
+Verdicts = Literal["safe", "unsafe", "undecided"]
+Coverage = Literal["full", "partial", "skipped", "error"]
+Reason = Literal[
+    "lexical_baseline",
+    "uncalibrated",
+    "no_description",
+    "off",
+    "empty",
+    "timeout",
+    "unreachable",
+    "rejected",
+    "bad_output",
+    "no_logprobs",
+    "context_length",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge said (score 0 to 100, higher is worse), and how much of the answer it could judge."""
+
+    verdict: Verdicts
+    score: float | None
+    judge: str
+    coverage: Coverage
+    reason: Reason | None = None
+    axes: Mapping[str, float] = field(default_factory=dict)
+    violations: tuple[Violation, ...] = ()
+
+
+Action = Literal["allowed", "would_refuse", "refused", "allowed_unjudged"]
+Path = Literal["upstream", "embedded", "blocked", "degraded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that Comity knows about one finished answer: for headers, body, metrics and the log line."""
+
+    detection: Detection
+    grounding: Grounding
+    verdict: Verdict
+    action: Action
+    path: Path
+    index_version: str
+    overhead_s: float
+    stages: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first thing that an answer yields: its status and what the headers may say."""
+
+    status: int
+    facts: Facts

@@ -1,0 +1,278 @@
+"""All knowledge of OpenAI's JSON: a body becomes a Turn, pieces become texts, a verdict becomes a refusal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from retrieval.cultures import Cultures
+from service import fields
+from service.errors import InvalidRequest
+from service.turn import Hints, Json, Message, Piece, Route, Turn
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_PATH_ORDER = ("content", "text", "refusal", "reasoning_content", "reasoning")
+_HINTS = frozenset({"culture", "mode", "policy", "stream_mode", "debug"})
+
+
+def dumps(value: Any) -> bytes:
+    """Give compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def turn(
+    body: Json,
+    route: Route,
+    request_id: str,
+    registry: Cultures,
+    header: str | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+    max_messages: int = 2048,
+) -> Turn:
+    """Read a request; everything that is not understood stays in the body as received.
+
+    Args:
+        header: the value of `x-comity-culture`; it wins over the body's hint.
+
+    Raises:
+        InvalidRequest: naming the field, never its text.
+    """
+    fields.constrain(body)
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise InvalidRequest("model must be the name of a model", param="model", code="missing_model")
+    if body.get("stream") is not None and not isinstance(body["stream"], bool):
+        raise InvalidRequest("stream must be true or false", param="stream")
+    count = body.get("n")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 128):
+        raise InvalidRequest("n must be a whole number from 1 to 128", param="n")
+    messages = _messages(body.get("messages"), max_messages) if route == "chat" else _prompts(body.get("prompt"))
+    return Turn(
+        id=request_id,
+        route=route,
+        model=body["model"],
+        messages=messages,
+        streams=bool(body.get("stream")),
+        body={key: value for key, value in body.items() if key != "comity"},
+        hints=hints(body.get("comity"), header, registry),
+        headers=headers,
+    )
+
+
+def _messages(value: Any, most: int) -> tuple[Message, ...]:
+    if value is None:
+        raise InvalidRequest("messages is missing; send a list of messages", param="messages", code="missing_messages")
+    if not isinstance(value, list) or not value:
+        raise InvalidRequest("messages must be a list of at least one message", param="messages")
+    if len(value) > most:
+        raise InvalidRequest(f"messages holds more than {most} messages", param="messages")
+    return tuple(_message(item, f"messages[{position}]") for position, item in enumerate(value))
+
+
+def _message(value: Any, where: str) -> Message:
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{where} must be an object with a role and content", param=where)
+    role = value.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        raise InvalidRequest(f"{where}.role must be one of {', '.join(sorted(ROLES))}", param=f"{where}.role")
+    return Message(role, _text(value.get("content"), f"{where}.content"))
+
+
+def _text(content: Any, where: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise InvalidRequest(f"{where} must be a string, a list of parts, or null", param=where)
+    texts = []
+    for position, part in enumerate(content):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise InvalidRequest(f"{where}[{position}] must be an object with a type", param=f"{where}[{position}]")
+        if part["type"] in ("text", "input_text"):
+            if not isinstance(part.get("text"), str):
+                raise InvalidRequest(f"{where}[{position}].text must be a string", param=f"{where}[{position}].text")
+            texts.append(part["text"])
+    return "\n".join(texts)
+
+
+def _prompts(value: Any) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        return (Message("user", value),)
+    if isinstance(value, list) and value and len(value) <= 128:
+        if all(isinstance(item, str) for item in value):
+            return tuple(Message("user", item) for item in value)
+        if _tokens(value):
+            return (Message("user", ""),)
+        if all(isinstance(item, list) and _tokens(item) for item in value):
+            return tuple(Message("user", "") for _ in value)
+    raise InvalidRequest(
+        "prompt must be a string, a list of 1 to 128 strings, or token ids", param="prompt", code="invalid_prompt"
+    )
+
+
+def _tokens(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+
+
+def hints(value: Any, header: str | None, registry: Cultures) -> Hints:
+    """Read the caller's hints: body field `comity` and header `x-comity-culture` (the header wins).
+
+    Raises:
+        InvalidRequest: an unknown key or culture, or a mode that is not served.
+    """
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise InvalidRequest("comity must be an object", param="comity")
+    for key in value:
+        if key not in _HINTS:
+            raise InvalidRequest(f"comity knows only {', '.join(sorted(_HINTS))}", param="comity")
+    if not isinstance(value.get("debug", False), bool):
+        raise InvalidRequest("comity.debug must be true or false", param="comity.debug")
+    if value.get("stream_mode", "buffer") != "buffer":
+        raise InvalidRequest("comity.stream_mode must be buffer", param="comity.stream_mode")
+    for key in ("mode", "policy"):
+        if key in value:
+            raise InvalidRequest(
+                f"comity.{key} cannot be chosen by a request here; it is set by the operator", param=f"comity.{key}"
+            )
+    asked, where = (header, "x-comity-culture") if header is not None else (value.get("culture"), "comity.culture")
+    if asked is None:
+        return Hints(debug=value.get("debug", False))
+    ids, infer = cultures(asked, where, registry)
+    return Hints(cultures=ids, infer=infer, debug=value.get("debug", False))
+
+
+def cultures(asked: Any, where: str, registry: Cultures) -> tuple[tuple[str, ...], bool]:
+    """Read culture ids from a comma list or a list; `none` switches inference off. Gives (ids, may infer).
+
+    Raises:
+        InvalidRequest: an id is unknown; the message names the allowed form.
+    """
+    names = asked.split(",") if isinstance(asked, str) else asked
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 8:
+        raise InvalidRequest(f"{where} must be at most 8 culture ids, separated by commas", param=where)
+    names = [name.strip() for name in names if name.strip()]
+    if [name.casefold() for name in names] == ["none"]:
+        return (), False
+    ids = [registry.find(name) for name in names]
+    if not names or None in ids:
+        raise InvalidRequest(
+            f"{where} names a culture that is not registered; use ISO 3166-1 codes (JP), ISO 3166-2 codes (ES-CT), "
+            "registered x-… ids, or none",
+            param=where,
+            code="unknown_culture",
+        )
+    return tuple(dict.fromkeys(id for id in ids if id)), False
+
+
+@dataclass(slots=True)
+class Texts:
+    """The guarded texts of an answer, put together from its pieces: choice → path → text."""
+
+    choices: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    finished: set[int] = field(default_factory=set)
+
+    def add(self, payload: Json) -> None:
+        """Take in one piece."""
+        for choice in _choices(payload):
+            index = _index(choice)
+            paths = self.choices.setdefault(index, {})
+            for path, text in fields.guarded(choice):
+                paths.setdefault(path, []).append(text)
+            if choice.get("finish_reason") is not None:
+                self.finished.add(index)
+
+    def of(self, index: int) -> dict[str, str]:
+        """Give the texts of one choice, path → text, in an order that does not depend on how it was cut."""
+        paths = self.choices[index]
+        return {path: "".join(paths[path]) for path in sorted(paths, key=_rank)}
+
+
+def _rank(path: str) -> tuple[int, str]:
+    return (_PATH_ORDER.index(path) if path in _PATH_ORDER else len(_PATH_ORDER), path)
+
+
+def _choices(payload: Json) -> Iterator[Json]:
+    choices = payload.get("choices")
+    if isinstance(choices, list):
+        yield from (choice for choice in choices if isinstance(choice, dict))
+
+
+def _index(choice: Json) -> int:
+    index = choice.get("index", 0)
+    return index if isinstance(index, int) else 0
+
+
+def clean(piece: Piece) -> Piece:
+    """Drop the answer fields that would show the notes; a piece without them stays as received, byte for byte."""
+    payload = piece.payload
+    dirty = any(payload.get(name) is not None for name in fields.DROPPED) or any(
+        choice.get(name) is not None for choice in _choices(payload) for name in fields.DROPPED_IN_CHOICE
+    )
+    if not dirty:
+        return piece
+    payload = {key: value for key, value in payload.items() if key not in fields.DROPPED}
+    payload["choices"] = [
+        {key: value for key, value in choice.items() if key not in fields.DROPPED_IN_CHOICE}
+        for choice in _choices(piece.payload)
+    ]
+    return Piece(dumps(payload), payload)
+
+
+def refuse(pieces: Iterable[Piece], refused: Mapping[int, str], turn: Turn) -> Iterator[Piece]:
+    """Replace the refused choices by a refusal, once each; other choices and frames pass untouched.
+
+    Args:
+        refused: choice index → the text to say instead.
+    """
+    said: set[int] = set()
+    for piece in pieces:
+        choices = list(_choices(piece.payload))
+        if not any(_index(choice) in refused for choice in choices):
+            yield piece
+            continue
+        kept: list[Json] = []
+        for choice in choices:
+            index = _index(choice)
+            if index not in refused:
+                kept.append(choice)
+            elif index not in said:
+                said.add(index)
+                kept.append(refusal(index, refused[index], turn, streamed="delta" in choice))
+        if kept:
+            payload = {**piece.payload, "choices": kept}
+            yield Piece(dumps(payload), payload)
+
+
+def refusal(index: int, text: str, turn: Turn, *, streamed: bool) -> Json:
+    """Give one refused choice: finish_reason content_filter, the text as refusal and, outside JSON mode, as content."""
+    if turn.route == "completions":
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": "content_filter"}
+    kind = turn.body.get("response_format")
+    in_json = isinstance(kind, dict) and kind.get("type") in ("json_object", "json_schema")
+    message = {"role": "assistant", "content": None if in_json else text, "refusal": text}
+    return {
+        "index": index,
+        "delta" if streamed else "message": message,
+        "logprobs": None,
+        "finish_reason": "content_filter",
+    }
+
+
+def late(first: Json | None, turn: Turn, detail: Json) -> Piece:
+    """Give the frame with empty choices that carries the `comity` object of a stream, sent before [DONE]."""
+    kind = "chat.completion.chunk" if turn.route == "chat" else "text_completion"
+    first = first or {}
+    payload = {
+        "id": first.get("id", turn.id),
+        "object": kind,
+        "created": first.get("created", int(time.time())),
+        "model": first.get("model", turn.model),
+        "choices": [],
+        "comity": detail,
+    }
+    return Piece(dumps(payload), payload)

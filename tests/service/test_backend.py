@@ -1,0 +1,197 @@
+"""The upstream's failures, translated once."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import JSONResponse, PlainTextResponse
+
+from service.backend import TRANSLATIONS, Backend
+from service.errors import ComityError, ContextExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from tests.conftest import Serve
+from tests.upstream import DONE, Upstream, chunk, either, error, frames, stream, whole
+
+BODY = {"model": "tiny", "messages": [{"role": "user", "content": "Hello there."}]}
+
+
+def _all(kind: type[httpx.RequestError]) -> list[type[httpx.RequestError]]:
+    return [kind, *(found for below in kind.__subclasses__() for found in _all(below))]
+
+
+def _ask(handler: Any, body: dict[str, Any] = BODY) -> ComityError:
+    async def run() -> None:
+        backend = Backend("http://upstream/v1", transport=httpx.MockTransport(handler))
+        async for _ in backend.pieces("/chat/completions", body):
+            pass
+
+    with pytest.raises(ComityError) as found:
+        asyncio.run(run())
+    return found.value
+
+
+@pytest.mark.parametrize("kind", _all(httpx.RequestError))
+def test_every_transport_error(kind: type[httpx.RequestError]) -> None:
+    """Each error class of httpx becomes one of ours with a sentence; a new class would still find a row."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise kind("secret detail")
+
+    found = _ask(handler)
+
+    assert isinstance(found, UpstreamFailed | UpstreamTimeout)
+    assert "secret" not in found.message
+    assert any(issubclass(kind, row[0]) for row in TRANSLATIONS)
+
+
+def test_translations_go_from_special_to_general() -> None:
+    """No row of the table hides a later, more special one."""
+    kinds = [row[0] for row in TRANSLATIONS]
+
+    assert not [(a, b) for i, a in enumerate(kinds) for b in kinds[i + 1 :] if issubclass(b, a)]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "ours"),
+    [
+        (400, {"error": {"message": "bad top_k", "type": "t", "param": "top_k", "code": 400}}, UpstreamRejected, 400),
+        (400, {"object": "error", "message": "bad top_k", "type": "t", "code": 400}, UpstreamRejected, 400),
+        (404, {"error": {"message": "no such model"}}, UpstreamRejected, 404),
+        (422, [], UpstreamRejected, 422),
+        (400, {"error": {"message": "This model's maximum context length is 8"}}, ContextExceeded, 400),
+        (400, {"error": {"message": "x", "code": "context_length_exceeded"}}, ContextExceeded, 400),
+        (401, {"error": {"message": "bad key sk-123"}}, UpstreamFailed, 502),
+        (500, "oops", UpstreamFailed, 502),
+        (503, {}, UpstreamFailed, 503),
+        (504, {}, UpstreamTimeout, 504),
+        (302, {}, UpstreamFailed, 502),
+    ],
+)
+def test_error_status(status: int, body: Any, kind: type[ComityError], ours: int) -> None:
+    """An upstream's 4xx keeps its status and sentence; a refused key and 5xx are the backend's fault."""
+    content = httpx.ByteStream(json.dumps(body).encode())
+    found = _ask(lambda request: httpx.Response(status, headers={"location": "/"}, stream=content))
+
+    assert type(found) is kind
+    assert found.status == ours
+    assert isinstance(found.code, str | None)
+    assert "sk-123" not in found.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        ({"content-type": "text/html"}, b"<html>"),
+        ({"content-type": "application/json"}, b"{broken"),
+        ({"content-type": "application/json"}, b"[1]"),
+        ({"content-type": "application/json"}, b"[" * 100_000),
+        ({"content-type": "application/json", "content-encoding": "br"}, b"{}"),
+        ({"content-type": "application/json"}, b'{"error": {"message": "engine died", "code": 500}}'),
+    ],
+)
+def test_answers_that_are_none(headers: dict[str, str], content: bytes) -> None:
+    """What is no OpenAI answer is one clear 502, never a crash."""
+
+    class Body(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield content
+
+    found = _ask(lambda request: httpx.Response(200, headers=headers, stream=Body()))
+
+    assert type(found) is UpstreamFailed
+    assert found.status == 502
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("script", "status", "code"),
+    [
+        (lambda body: PlainTextResponse("hello"), 502, "upstream_error"),
+        (lambda body: JSONResponse({"choices": []}), 502, "upstream_error"),
+        (lambda body: stream([*frames(["cut"])[:-1]]), 502, "upstream_error"),
+        (
+            lambda body: stream([*frames(["x"])[:-1], chunk([], error={"message": "died", "code": 500}), DONE]),
+            502,
+            None,
+        ),
+        (lambda body: error(500), 502, "upstream_error"),
+        (lambda body: error(404, "model not found", code="model_not_found"), 404, "model_not_found"),
+    ],
+    ids=["text", "no_choices", "cut", "error_frame", "500", "404"],
+)
+def test_fault(service: Serve, upstream: Upstream, streamed: bool, script: Any, status: int, code: str | None) -> None:
+    """Each fault of the backend ends in the right status, streamed or whole."""
+    upstream.script = script
+    response = service(upstream).post("/v1/chat/completions", json={**BODY, "stream": streamed})
+
+    assert response.status_code == status
+    assert code is None or response.json()["error"]["code"] == code
+
+
+def test_stream_without_done(service: Serve, upstream: Upstream) -> None:
+    """A stream whose choices ended is whole even if the backend forgot [DONE]; the client gets it."""
+    upstream.script = lambda body: stream(frames(["x"]))
+    response = service(upstream).post("/v1/chat/completions", json={**BODY, "stream": True})
+
+    assert response.text.endswith("data: [DONE]\n\n")
+
+
+def test_unreachable_backend(service: Serve) -> None:
+    """With the backend down a request is a 502, and readiness says why with 503; liveness does not care."""
+    client = service(backend={"url": "http://127.0.0.1:9/v1", "connect_timeout_s": 1})
+    response = client.post("/v1/chat/completions", json=BODY)
+    ready = client.get("/readyz")
+
+    assert response.status_code == 502
+    assert response.json()["error"]["message"] == "the backend cannot be reached"
+    assert ready.status_code == 503
+    assert ready.json()["reason"] == "the backend cannot be reached"
+    assert client.get("/livez").status_code == 200
+
+
+def test_ready_with_a_backend(service: Serve, upstream: Upstream) -> None:
+    """Readiness is 200 when the backend answers, and on embedded parts alone."""
+    assert service(upstream).get("/readyz").status_code == 200
+    assert service().get("/readyz").json()["backend"] == "embedded"
+
+
+def test_headers_that_are_forwarded(service: Serve, upstream: Upstream) -> None:
+    """Trace context goes on; the caller's key, cookies and hints do not; the backend's key is its own."""
+    upstream.script = lambda body: whole()
+    client = service(upstream, backend={"api_key": "theirs"}, api_keys=["ours"])
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    sent = {"authorization": "Bearer ours", "traceparent": trace, "cookie": "a=b", "x-comity-culture": "JP"}
+    client.post("/v1/chat/completions", json=BODY, headers=sent)
+    seen = upstream.headers[0]
+
+    assert seen["traceparent"] == trace
+    assert seen["authorization"] == "Bearer theirs"
+    assert seen["accept-encoding"] == "identity"
+    assert not {"cookie", "x-comity-culture"} & set(seen)
+
+
+def test_stage_failure_is_counted(service: Serve, upstream: Upstream) -> None:
+    """Looking up that takes too long leaves the request ungrounded and marked, or blocks it by setting."""
+    upstream.script = either("ok")
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "A gift in Japan?"}]}
+    client = service(upstream, retrieval={"timeout_s": 1e-9})
+    degraded = client.post("/v1/chat/completions", json=body)
+    blocked = service(upstream, retrieval={"timeout_s": 1e-9, "on_error": "block"}).post(
+        "/v1/chat/completions", json=body
+    )
+
+    assert degraded.headers["x-comity-grounding"] == "failed"
+    assert degraded.headers["x-comity-response-path"] == "degraded"
+    assert 'comity_guard_errors_total{error_type="timeout",stage="retrieve"} 1.0' in client.get("/metrics").text
+    assert blocked.status_code == 503
+    assert blocked.json()["error"]["code"] == "guardrail_unavailable"
+
+
+def test_no_async_generator_is_left_open() -> None:
+    """The pieces of an answer are an async generator, so that closing it closes the request."""
+    assert inspect.isasyncgenfunction(Backend.pieces)
