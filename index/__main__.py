@@ -10,7 +10,7 @@ from pathlib import Path
 
 from index import knowledge
 from index.knowledge import KnowledgeBroken
-from retrieval import encoder
+from retrieval import encoder, search
 from retrieval.layout import IndexUnusable, Layout
 
 OK, FAILED, UNUSABLE = 0, 1, 2
@@ -78,7 +78,10 @@ def _build(options: argparse.Namespace) -> int:
     found = knowledge.load(options.knowledge)
     layout = Layout(options.index)
     if options.if_changed and _unchanged(options, build.knowledge_hash(options.knowledge)):
-        print(f"index: version {layout.current().root.name} is up to date", file=sys.stderr)
+        manifest = layout.current().read_manifest()
+        print(f"index: version {manifest.version} is up to date", file=sys.stderr)
+        if options.json:
+            print(json.dumps(asdict(manifest)))
         return OK
     print(f"index: {len(found.descriptions)} descriptions; loading the encoder {options.encoder}", file=sys.stderr)
     from index import export
@@ -91,13 +94,11 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _unchanged(options: argparse.Namespace, hashed: str) -> bool:
-    layout = Layout(options.index)
     try:
-        manifest = layout.current().read_manifest()
-        encoder.load(layout.encoder(manifest.encoder_id), verify=False)
-    except IndexUnusable:
+        opened = search.open_current(options.index, options.encoder)
+    except IndexUnusable:  # missing, damaged, or of another encoder: build
         return False
-    return manifest.knowledge == hashed and manifest.encoder == options.encoder
+    return opened.manifest.knowledge == hashed
 
 
 def _verify(options: argparse.Namespace) -> int:

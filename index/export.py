@@ -77,6 +77,7 @@ def export(name: str, layout: Layout) -> OnnxEncoder:
         exported = encoder.load(beside)
         _compare(model, exported)
         shutil.rmtree(target, ignore_errors=True)
+        beside.chmod(0o755)
         beside.rename(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -35,7 +35,7 @@ Topic = Literal[
 TOPICS: tuple[str, ...] = get_args(Topic)
 STATEMENT_WORDS = (12, 45)
 ABSOLUTES = re.compile(r"\b(all|every|always|never|everyone|nobody|no one)\b", re.IGNORECASE)
-_ID = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)+$")
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 
 
 class _Strict(BaseModel):
@@ -79,7 +79,7 @@ class _Row(_Strict):
     @field_validator("id")
     @classmethod
     def _is_slug(cls, value: str) -> str:
-        if not _ID.match(value):
+        if not _ID.fullmatch(value):
             raise ValueError("use lower-case words joined by hyphens, for example jp-dining-chopsticks-upright")
         return value
 
@@ -149,6 +149,8 @@ def load(root: Path) -> Knowledge:
                 continue
             faults += [Fault(where, field, reason) for field, reason in _misplaced(row, file.stem, registry, found)]
             found[row.id] = row
+    if not faults and not found:
+        faults.append(Fault(str(root / "descriptions"), "files", "the files hold no descriptions to index"))
     if faults:
         raise KnowledgeBroken(tuple(faults))
     return Knowledge(registry, tuple(found[id] for id in sorted(found)))
@@ -161,6 +163,9 @@ def _parse(line: bytes) -> tuple[Description | None, list[tuple[str, str]]]:
         return None, [("line", f"not a JSON object in UTF-8 ({error})")]
     if not isinstance(row, dict):
         return None, [("line", "not a JSON object; write one object a line")]
+    broken = [key for key, value in row.items() if not _is_unicode(key + json.dumps(value, ensure_ascii=False))]
+    if broken:
+        return None, [(key, "holds a lone surrogate, which UTF-8 cannot carry") for key in broken]
     try:
         _Row.model_validate(row)
     except ValidationError as error:
@@ -169,6 +174,14 @@ def _parse(line: bytes) -> tuple[Description | None, list[tuple[str, str]]]:
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         ]
     return description.parse(row), []
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _misplaced(

@@ -89,7 +89,9 @@ def _parse(line: str, where: str) -> Culture:
         if not isinstance(row[key], list) or not all(isinstance(word, str) and word for word in row[key]):
             raise ValueError(f"{where}: {key}: wanted a list of words")
     id, name = row["id"], row["name"]
-    name = name or (_iso_name(id) if isinstance(id, str) else None)
+    if not isinstance(id, str) or not isinstance(name, str | None):
+        raise ValueError(f"{where}: {'name' if isinstance(id, str) else 'id'}: wanted a string")
+    name = name or _iso_name(id)
     if not name:
         raise ValueError(f"{where}: id: {id!r} is no ISO 3166 code; give it a name, or an id of the form x-…")
     return Culture(id, name, tuple(row["people"]), tuple(row["aliases"]), tuple(row["parents"]))

@@ -72,7 +72,7 @@ def load(path: Path) -> tuple[Description, ...]:
         if line:
             try:
                 found.append(parse(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f"{path}:{number}: not a description ({error})") from error
     return tuple(found)
 

@@ -103,6 +103,8 @@ class Layout:
         """
         try:
             name = self.pointer.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise IndexUnusable(f"{self.pointer} names no version; run `comity index build`") from error
         except OSError as error:
             raise IndexUnusable(f"there is no index in {self.root}; run `comity index build`") from error
         version = self.version(name)

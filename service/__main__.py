@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 
 from service import __version__
@@ -11,7 +12,7 @@ COMMANDS = {
     "serve": ("service.serve", "main", "serve the guardrail"),
     "detect": ("service.ask", "detect", "find the cultures of a text"),
     "retrieve": ("service.ask", "retrieve", "find the descriptions that matter to a text"),
-    "judge": ("service.ask", "judge", "judge an answer with the embedded judge"),
+    "judge": ("service.ask", "judge", "judge an answer"),
     "knowledge": ("index.__main__", "check", "check the knowledge base"),
     "index": ("index.__main__", "main", "build, verify, show or roll back the index"),
     "evaluate": ("evaluation.__main__", "main", "measure detection or retrieval"),
@@ -30,8 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(_usage(), file=sys.stdout if asks and arguments else sys.stderr)
         return 0 if asks and arguments else 2
     module, function, _ = COMMANDS[arguments[0]]
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        print(f"comity: {arguments[0]} is not part of this image; use a checkout of the project", file=sys.stderr)
+        return 2
     try:
         return int(getattr(importlib.import_module(module), function)(arguments[1:]))
+    except ModuleNotFoundError as error:
+        print(f"comity: {arguments[0]} needs {error.name}; run `make install`", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -29,12 +29,12 @@ from service.settings import Settings
 _OPENAI = (
     ("/v1/chat/completions", "POST", chat.chat_completions),
     ("/v1/completions", "POST", chat.completions),
-    ("/v1/models", "GET", chat.models),
+    ("/v1/models", "GET", chat.counted("models", chat.models)),
 )
 _CHECKS = (
-    ("/comity/v1/detect", "POST", checks.detect_route),
-    ("/comity/v1/retrieve", "POST", checks.retrieve_route),
-    ("/comity/v1/judge", "POST", checks.judge_route),
+    ("/comity/v1/detect", "POST", chat.counted("detect", checks.detect_route)),
+    ("/comity/v1/retrieve", "POST", chat.counted("retrieve", checks.retrieve_route)),
+    ("/comity/v1/judge", "POST", chat.counted("judge", checks.judge_route)),
 )
 _PROBES = (
     ("/livez", "GET", probes.livez),
@@ -96,7 +96,10 @@ def create_app(guard: Guard) -> FastAPI:
             )
     app.state.methods = {path: method for path, method, _ in (*_OPENAI, *_CHECKS, *_PROBES)}
     app.add_route(
-        "/{path:path}", chat.other, methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
+        "/{path:path}",
+        chat.counted("other", chat.other),
+        methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        include_in_schema=False,
     )
     app.add_exception_handler(HTTPException, _http_error)
     return app
@@ -126,7 +129,7 @@ def make_judge(settings: Settings) -> Judge:
     """Make the judge; its connections are its own, so that judging cannot starve answering."""
     judge = settings.judge
     if settings.judge_kind == "lexical":
-        return LexicalJudge()
+        return LexicalJudge(judge.threshold)
     if judge.url:
         key = judge.api_key.get_secret_value() if judge.api_key else None
         backend = Backend(judge.url, api_key=key, connect_timeout_s=settings.backend.connect_timeout_s)

@@ -59,7 +59,14 @@ def _parser(name: str, what: str) -> argparse.ArgumentParser:
 
 
 def _read(text: str) -> str:
-    return sys.stdin.read() if text == "-" else text
+    if text == "-":
+        text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        print("comity: the text is not UTF-8", file=sys.stderr)  # noqa: T201 - a command prints its result
+        raise SystemExit(UNUSABLE) from None
+    return text
 
 
 def _run(options: argparse.Namespace, work: Callable[..., Any], body: Json, said: Callable[[Json], str]) -> int:

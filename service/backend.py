@@ -38,7 +38,9 @@ _CONTEXT = re.compile(
     r"exceeds? the (model'?s )?(maximum )?context|longer than the maximum",
     re.IGNORECASE,
 )
+END = Piece(sse.DONE, {})  # the last piece of a stream that its backend ended properly
 _MAX_ERROR_BYTES = 65_536
+_PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,79}")
 _ECHO = 12  # as many characters of the request in an upstream's message are an echo of it
 
 
@@ -153,6 +155,7 @@ class Backend:
                 raise _too_long(self._max_answer_bytes)
             for data in events:
                 if data.strip() == sse.DONE:
+                    yield END
                     return
                 yield _piece(data, body)
 
@@ -230,30 +233,35 @@ def _error(status: int, payload: Json, body: Mapping[str, Any]) -> ComityError:
         return error
     kind = ContextExceeded if status in (400, 413, 422) and _CONTEXT.search(f"{code} {said}") else UpstreamRejected
     type_ = found.get("type") if isinstance(found.get("type"), str) else "invalid_request_error"
-    param = found.get("param") if isinstance(found.get("param"), str) and len(found["param"]) <= 80 else None
-    if not said or _echoes(said, body):
-        said, param = f"the backend refused the request ({status})", None
+    given = list(_strings(body))
+    param = found.get("param")
+    if not isinstance(param, str) or not _PARAM.fullmatch(param) or _echoes(param, given):
+        param = None
+    if not said or "input_value" in said or "'input':" in said or _echoes(said, given):
+        said = f"the backend refused the request ({status}){f' because of {param}' if param else ''}"
     return kind(status, said[:1000], str(type_)[:80], param, code and code[:80])
 
 
-def _echoes(message: str, body: Mapping[str, Any]) -> bool:
-    """Tell whether an upstream's message repeats text of the request."""
-    said = message[:1000]
-    strings: list[str] = []
-    todo: list[Any] = [body.get("messages"), body.get("prompt"), body.get("tools")]
+def _strings(body: Mapping[str, Any]) -> Iterator[str]:
+    """Give every string of a request that may be text of the user: all values but the model, roles and types."""
+    todo: list[Any] = [value for name, value in body.items() if name != "model"]
     while todo:
         value = todo.pop()
         if isinstance(value, str):
-            strings.append(value)
+            yield value
         elif isinstance(value, dict):
-            todo.extend(value.values())
+            todo.extend(item for name, item in value.items() if name not in ("role", "type"))
         elif isinstance(value, list):
             todo.extend(value)
-    text = "\n".join(strings)
-    whole = (string for string in strings if 4 <= len(string) < _ECHO)
-    return any(string in said for string in whole) or any(
-        said[start : start + _ECHO] in text for start in range(max(0, len(said) - _ECHO + 1))
-    )
+
+
+def _echoes(message: str, given: list[str]) -> bool:
+    """Tell whether an upstream's words repeat text of the request: a short string whole, or a run of a long one."""
+    said = message[:1000]
+    if any(4 <= len(string) < _ECHO and string in said for string in given):
+        return True
+    text = "\n".join(string for string in given if len(string) >= _ECHO)
+    return any(said[start : start + _ECHO] in text for start in range(max(0, len(said) - _ECHO + 1)))
 
 
 def _piece(data: bytes, body: Mapping[str, Any]) -> Piece:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import time
 import uuid
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import body, responder, wire
+from service import body, logs, responder, wire
 from service.admission import Door, Keys
-from service.errors import ComityError, NotFound, Overloaded, TooLarge, Unsupported, WrongMethod
+from service.errors import ComityError, NotFound, Overloaded, TooLarge, Unsupported, WrongMethod, unexpected
 from service.pipeline import Guard, answer
 from service.reply import Reply, error_response, json_response
 from service.turn import Json, Route, Turn
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FORWARDED = ("traceparent", "tracestate", "baggage")
 # OpenAI's own routes, so that a client learns that they exist but are not served here.
@@ -89,7 +93,7 @@ async def completions(request: Request) -> Response:
 
 
 async def _complete(request: Request, route: Route) -> Response:
-    guard, id = guard_of(request), request_id(request)
+    guard, id, began = guard_of(request), request_id(request), time.perf_counter()
     door: Door = request.app.state.door
     try:
         admit(request)
@@ -97,12 +101,12 @@ async def _complete(request: Request, route: Route) -> Response:
     except ComityError as error:
         if isinstance(error, Overloaded):
             guard.metrics.rejected("overloaded")
-        return refused(request, error, id, route)
+        return _refused(guard, error, id, route, began)
     try:
         turn = await _turn(request, guard, id, route)
     except ComityError as error:
         door.leave()
-        return refused(request, error, id, route)
+        return _refused(guard, error, id, route, began)
     except ClientDisconnect:
         door.leave()
         guard.metrics.left("sending")
@@ -126,47 +130,74 @@ async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
     )
 
 
-def refused(request: Request, error: ComityError, id: str, route: str) -> Response:
-    """Give and count the response of a request that never became a turn."""
-    guard = guard_of(request)
-    guard.metrics.finished(route, streams=False, status=error.status, seconds=0, facts=None)
+def _refused(guard: Guard, error: ComityError, id: str, route: Route, began: float) -> Response:
+    """Give, count and log the response of a request that never became a turn."""
+    seconds = time.perf_counter() - began
+    guard.metrics.finished(route, streams=False, status=error.status, seconds=seconds, facts=None)
+    logs.request(id, route, status=error.status, streams=False, seconds=seconds, facts=None, code=error.code)
     return error_response(error, id)
+
+
+def counted(route: str, endpoint: Endpoint) -> Endpoint:
+    """Wrap the endpoint of an unguarded route: errors become responses, each request is counted and logged once."""
+
+    @functools.wraps(endpoint)
+    async def wrapped(request: Request) -> Response:
+        guard, began, code = guard_of(request), time.perf_counter(), None
+        try:
+            admit(request)
+            response = await endpoint(request)
+        except ComityError as error:
+            code, response = error.code, error_response(error, request_id(request))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception as error:  # noqa: BLE001 - one generic sentence outside, the place of the fault in the log
+            logs.crash(request_id(request), error)
+            code, response = "internal_error", error_response(unexpected(), request_id(request))
+        seconds, status = time.perf_counter() - began, response.status_code
+        guard.metrics.finished(route, streams=False, status=status, seconds=seconds, facts=None)
+        logs.request(
+            response.headers.get("x-request-id", ""),
+            route,
+            status=status,
+            streams=False,
+            seconds=seconds,
+            facts=None,
+            code=code,
+        )
+        return response
+
+    return wrapped
 
 
 async def models(request: Request) -> Response:
     """GET /v1/models: the backend's own list, adapters included; without one, the embedded responder."""
     guard, id = guard_of(request), request_id(request)
-    try:
-        admit(request)
-        if guard.backend is None:
-            return json_response(responder.models(), id)
-        status, kind, content = await guard.backend.forward("GET", "/v1/models", b"", (), 30)
-        return Response(content, status, {"x-request-id": id}, media_type=kind or None)
-    except ComityError as error:
-        return refused(request, error, id, "models")
+    if guard.backend is None:
+        return json_response(responder.models(), id)
+    status, kind, content = await guard.backend.forward("GET", "/v1/models", b"", (), 30)
+    return Response(content, status, {"x-request-id": id}, media_type=kind or None)
 
 
 async def other(request: Request) -> Response:
     """Any other route: forwarded and marked unguarded where the operator allows it, else 404 or 501."""
-    guard, id, path = guard_of(request), request_id(request), request.url.path
-    try:
-        admit(request)
-        if path in guard.settings.passthrough.routes and guard.backend is not None:
-            content = await read_raw(request, guard.settings.limits.max_body_bytes)
-            kind = request.headers.get("content-type", "application/json")
-            status, kind, content = await guard.backend.forward(
-                request.method, path, content, (("content-type", kind),), guard.settings.backend.total_timeout_s
-            )
-            marked = {"x-request-id": id, "x-comity-response-path": "passthrough", "x-comity-coverage": "skipped"}
-            return Response(content, status, marked, media_type=kind or None)
-        if path in request.app.state.methods:
-            raise WrongMethod(f"this route is served with {request.app.state.methods[path]} only")
-        if path.startswith(_KNOWN):
-            raise Unsupported(
-                "Comity does not guard this route; an operator can let it through unguarded with passthrough.routes"
-            )
-        raise NotFound("there is no such route here", code="unknown_url")
-    except ComityError as error:
-        return refused(request, error, id, "other")
-    except ClientDisconnect:
-        return Response(status_code=400)
+    guard, path = guard_of(request), request.url.path
+    if path in guard.settings.passthrough.routes and guard.backend is not None:
+        content = await read_raw(request, guard.settings.limits.max_body_bytes)
+        sent = (("content-type", request.headers.get("content-type", "application/json")),)
+        limit = guard.settings.backend.total_timeout_s
+        asked = f"{path}?{request.url.query}" if request.url.query else path
+        status, kind, content = await guard.backend.forward(request.method, asked, content, sent, limit)
+        marked = {
+            "x-request-id": request_id(request),
+            "x-comity-response-path": "passthrough",
+            "x-comity-coverage": "skipped",
+        }
+        return Response(content, status, marked, media_type=kind or None)
+    if path in request.app.state.methods:
+        raise WrongMethod(f"this route is served with {request.app.state.methods[path]} only")
+    if path.startswith(_KNOWN):
+        raise Unsupported(
+            "Comity does not guard this route; an operator can let it through unguarded with passthrough.routes"
+        )
+    raise NotFound("there is no such route here", code="unknown_url")

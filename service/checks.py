@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from retrieval.description import Description
 from retrieval.search import Passage
-from service import logs, pipeline, wire
-from service.chat import admit, guard_of, read, refused, request_id
-from service.errors import ComityError, GuardrailUnavailable, InvalidRequest
+from service import pipeline, wire
+from service.chat import guard_of, read, request_id
+from service.errors import GuardrailUnavailable, InvalidRequest
 from service.judge import Exchange
 from service.pipeline import Guard
 from service.reply import json_response
@@ -39,19 +39,8 @@ async def judge_route(request: Request) -> Response:
 
 async def _answer(request: Request, work: Callable[[Json, str, Guard], Awaitable[Json]]) -> Response:
     guard, id = guard_of(request), request_id(request)
-    try:
-        admit(request)
-        found = await read(request, guard.settings.limits.max_body_bytes)
-        return json_response(await work(found, id, guard), id)
-    except ComityError as error:
-        return refused(request, error, id, "check")
-    except ClientDisconnect:
-        return Response(status_code=400)
-    except Exception as error:  # noqa: BLE001 - one generic sentence outside, the place of the fault in the log
-        logs.crash(id, error)
-        return refused(
-            request, ComityError("an internal error occurred; it was logged under this request id"), id, "check"
-        )
+    found = await read(request, guard.settings.limits.max_body_bytes)
+    return json_response(await work(found, id, guard), id)
 
 
 async def detect(body: Json, id: str, guard: Guard) -> Json:
@@ -142,7 +131,10 @@ def _cultures(body: Json, guard: Guard) -> tuple[str, ...]:
         return ()
     if not isinstance(asked, list):
         raise InvalidRequest("cultures must be a list of culture ids", param="cultures")
-    return wire.cultures(asked, "cultures", guard.index.cultures)[0]
+    ids, _ = wire.cultures(asked, "cultures", guard.index.cultures)
+    if not ids:
+        raise InvalidRequest("cultures must hold culture ids here; leave it out to name none", param="cultures")
+    return ids
 
 
 async def _descriptions(asked: Any, turn: Turn, cultures: tuple[str, ...], guard: Guard) -> tuple[Description, ...]:

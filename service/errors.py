@@ -118,6 +118,11 @@ class GuardrailUnavailable(ComityError):
         self.stage = stage
 
 
+def unexpected() -> ComityError:
+    """Give the one sentence that is said of a fault of our own."""
+    return ComityError("an internal error occurred; it was logged under this request id")
+
+
 def envelope(message: str, type: str, param: str | None, code: str | None, detail: dict[str, Any]) -> dict[str, Any]:
     """Build OpenAI's error body; `code` and `param` are strings or null."""
     return {"error": {"message": message, "type": type, "param": param, "code": code, "comity": detail}}

@@ -158,10 +158,9 @@ def guarded(choice: dict[str, Any]) -> Iterator[tuple[str, str]]:
     same texts as the whole answer.
     """
     for key, value in choice.items():
-        if key in ("message", "delta"):
-            if isinstance(value, dict):
-                for name, item in value.items():
-                    yield from _strings(name, name, item)
+        if key in ("message", "delta") and isinstance(value, dict):
+            for name, item in value.items():
+                yield from _strings(name, name, item)
         else:
             yield from _strings(key, key, value)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service import wire
+from service.backend import END
 from service.errors import UpstreamFailed
 from service.settings import JudgeSettings
 from service.turn import Action, Json, Piece, Turn, Verdict
@@ -40,14 +41,17 @@ async def hold(pieces: AsyncIterator[Piece], *, streams: bool) -> Held:
     Raises:
         UpstreamFailed: a stream ended before each of its choices did.
     """
-    texts, kept = Texts(), []
+    texts, kept, ended = Texts(), [], not streams
     async with aclosing(pieces) as source:  # type: ignore[type-var]
         async for piece in source:
+            if piece is END:
+                ended = True
+                break
             texts.add(piece.payload)
             kept.append(wire.clean(piece))
     if not texts.choices:
         raise UpstreamFailed("the backend gave an answer without choices")
-    if streams and set(texts.choices) - texts.finished:
+    if not ended and set(texts.choices) - texts.finished:
         raise UpstreamFailed("the backend's stream broke off before its end")
     return Held(tuple(kept), {index: texts.of(index) for index in sorted(texts.choices)})
 

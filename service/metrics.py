@@ -107,7 +107,7 @@ class Metrics:
     def finished(self, route: str, *, streams: bool, status: int, seconds: float, facts: Facts | None) -> None:
         """Count one request that ended, whichever way."""
         stream = str(streams).lower()
-        path = facts.path if facts else "error"
+        path = facts.path if facts else "error" if status >= 400 else "unguarded"
         self._requests.labels(route, stream, f"{status // 100}xx", path).inc()
         self._duration.labels(route, stream).observe(seconds)
         if facts:
@@ -120,4 +120,4 @@ class Metrics:
     def errored(self, error: ComityError) -> None:
         """Count a request that ended in an error of the generating or judging stage."""
         if error.stage in ("generate", "internal"):
-            self._errors.labels(error.stage, error.code or "unknown").inc()
+            self._errors.labels(error.stage, type(error).__name__).inc()

@@ -108,9 +108,10 @@ def fold(text: str) -> str:
 def _all_names(registry: Cultures, min_population: int) -> Iterator[tuple[str, Kind, str]]:
     english = Locale("en").territories
     for culture in registry:
-        yield culture.name, "country", culture.id
+        kind: Kind = "people" if culture.id.startswith("x-") else "country"
+        yield culture.name, kind, culture.id
         for alias in culture.aliases:
-            yield alias, "country", culture.id
+            yield alias, kind, culture.id
         if culture.id in english:
             yield from ((name, "country", culture.id) for name in _native(culture.id))
     for culture in registry:

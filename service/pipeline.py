@@ -190,7 +190,10 @@ async def _judge(
     """
     settings = guard.settings.judge
     if settings.mode == "off":
-        return {index: Verdict("undecided", None, guard.judge.name, "skipped", "off") for index in held.choices}
+        skipped = Verdict("undecided", None, guard.judge.name, "skipped", "off")
+        for _ in held.choices:
+            guard.metrics.judged(skipped)
+        return dict.fromkeys(held.choices, skipped)
     descriptions = tuple(passage.description for passage in grounding.passages)
     with clock.stage("judge"):
         exchanges = [

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from service import logs, sse
 from service.admission import Door
-from service.errors import ComityError
+from service.errors import ComityError, unexpected
 from service.metrics import Metrics
 from service.pipeline import detail
 from service.settings import StreamSettings
@@ -91,9 +91,9 @@ class Reply(Response):
             raise  # the client's socket: nothing more can be written
         except Exception as error:  # noqa: BLE001 - the last line of defence: one generic sentence outside
             logs.crash(self._turn.id, error)
-            self._metrics.errored(ComityError(""))
+            self._metrics.errored(unexpected())
             self._sent.code = "internal_error"
-            await self._error(ComityError("an internal error occurred; it was logged under this request id"), send)
+            await self._error(unexpected(), send)
 
     async def _pieces(self, answer: AsyncIterator[Head | Piece], send: Send) -> None:
         pings, status = self._turn.streams, 200

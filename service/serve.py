@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
         return UNUSABLE
     address = f"http://{loaded.server.host}:{loaded.server.port}"
     logs.started(address, loaded.backend.url, guard.index.manifest.version, guard.judge.name, loaded.judge.mode)
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, then raises the signal again: that is a proper end
     uvicorn.run(
         create_app(guard),
         host=loaded.server.host,
@@ -47,3 +49,7 @@ def main(arguments: list[str]) -> int:
         timeout_graceful_shutdown=30,
     )
     return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 PREFIX = "COMITY_"
@@ -36,8 +38,14 @@ def _check_url(value: str | None) -> str | None:
     if value is None or not value.strip():
         return None
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number, or too large
+        usable = False
+    if not usable:
         raise ValueError("must be an http:// or https:// address, for example http://127.0.0.1:8000/v1")
+    if parts.username or parts.password:
+        raise ValueError("must not hold credentials; give the key in api_key")
     return value.rstrip("/")
 
 
@@ -78,7 +86,7 @@ class RetrievalSettings(_Group):
     index: Path = Field(Path("var/index"), description="folder of the index that `comity index build` writes")
     encoder: str = Field("all-MiniLM-L6-v2", description="encoder that the index must have been built with")
     k: int = Field(4, ge=1, le=50, description="most descriptions for one request")
-    min_score: float = Field(0.35, ge=-1, le=1, description="cosine under which a description does not matter")
+    min_score: float = Field(0.3, ge=-1, le=1, description="cosine under which a description does not matter")
     max_cultures: int = Field(3, ge=1, le=8, description="cultures that one request is grounded in")
     workers: int = Field(2, ge=1, le=64, description="threads that encode queries")
     timeout_s: Seconds = Field(2, description="seconds to encode and search")
@@ -101,7 +109,7 @@ class JudgeSettings(_Group):
     )
     mode: Literal["enforce", "shadow", "off"] = Field("shadow", description="shadow counts what enforce would refuse")
     threshold: float = Field(50, ge=0, le=100, description="score from which an answer is unsafe; not calibrated")
-    on_undecided: Literal["allow", "block"] = Field("allow", description="in enforce, when the judge cannot decide")
+    on_undecided: Literal["allow", "block"] = Field("block", description="in enforce, when the judge cannot decide")
     on_error: Literal["allow", "block"] = Field("block", description="in enforce, when the judge fails")
     accept_unjudged: bool = Field(False, description="must be true for on_error: allow in enforce")
     block_as: Literal["refusal", "error"] = Field("refusal", description="200 with a refusal, or 400 content_filter")
@@ -154,7 +162,7 @@ class PassthroughSettings(_Group):
         for path in value:
             if not path.startswith("/") or any(mark in path for mark in "?#%\\ ") or ".." in path or "//" in path:
                 raise ValueError(f"{path!r} must be a plain path such as /v1/embeddings")
-            if path in ("/v1/chat/completions", "/v1/completions"):
+            if path.rstrip("/") in ("/v1/chat/completions", "/v1/completions"):
                 raise ValueError(f"{path} is guarded and cannot be passed through")
         return value
 
@@ -229,6 +237,22 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
+class _Exact(Settings):
+    """Settings made of the values that are given, whatever the environment says."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments only."""
+        return (init_settings,)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
@@ -250,7 +274,13 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     _refuse_unknown_variables()
     try:
         settings = Settings(**values)
-        return Settings.model_validate(_merge(settings.model_dump(), overrides)) if overrides else settings
+        return _Exact(**_merge(settings.model_dump(), overrides)) if overrides else settings
+    except SettingsError as error:  # a variable that should hold JSON does not; the message names the field only
+        field = re.search(r'field "(\w+)"', str(error))
+        name = field.group(1) if field else "a variable"
+        raise SettingsUnusable(
+            f'configuration: {name}: {PREFIX}… lists and groups are written as JSON, for example ["/v1/embeddings"]'
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -272,7 +302,10 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise SettingsUnusable(f"{path}: wanted settings by name, for example `server:`")
-    return {str(key): value for key, value in values.items()}
+    for key in values:
+        if key not in Settings.model_fields:
+            raise SettingsUnusable(f"{path}: {key}: is not a setting; see docs/settings.md")
+    return values
 
 
 def _refuse_unknown_variables() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from retrieval.cultures import Cultures
 from service import fields
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, UpstreamFailed
 from service.turn import Hints, Json, Message, Piece, Route, Turn
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -19,8 +19,11 @@ _HINTS = frozenset({"culture", "mode", "policy", "stream_mode", "debug"})
 
 
 def dumps(value: Any) -> bytes:
-    """Give compact JSON in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """Give compact JSON in UTF-8; a lone surrogate, which UTF-8 cannot carry, keeps its escape."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def turn(
@@ -197,9 +200,10 @@ def _rank(path: str) -> tuple[int, str]:
 
 
 def _choices(payload: Json) -> Iterator[Json]:
-    choices = payload.get("choices")
-    if isinstance(choices, list):
-        yield from (choice for choice in choices if isinstance(choice, dict))
+    for choice in payload.get("choices") or ():
+        if not isinstance(choice, dict):  # what cannot be read cannot be judged
+            raise UpstreamFailed("the backend sent choices that are no objects")
+        yield choice
 
 
 def _index(choice: Json) -> int:

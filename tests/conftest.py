@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -74,6 +75,14 @@ def service(guard: Guard) -> Iterator[Serve]:
             return stack.enter_context(client)
 
         yield start
+
+
+def until(holds: Callable[[], bool], seconds: float = 5) -> bool:
+    """Wait until something holds that happens just after the client has its answer; tell whether it did."""
+    deadline = time.monotonic() + seconds
+    while not (held := holds()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return held
 
 
 class _Kept(Executor):

@@ -116,7 +116,7 @@ class LlmJudge:
             return self._failed("no_logprobs", name)
         score, mass = expected(odds)
         if mass < _ENOUGH:
-            return Verdict("undecided", None, name, "error", "bad_output")
+            return Verdict("undecided", None, name, "partial", "bad_output")
         verdict: Verdicts = "unsafe" if score >= self._threshold else "safe"
         return Verdict(verdict, score, name, "partial", "uncalibrated", {"overall": score})
 

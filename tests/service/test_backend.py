@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from service.backend import TRANSLATIONS, Backend
 from service.errors import ComityError, ContextExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from tests.conftest import Serve
-from tests.upstream import DONE, Upstream, chunk, either, error, frames, stream, whole
+from tests.upstream import DONE, Upstream, choice, chunk, completion, digit, either, error, frames, stream, whole
 
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "Hello there."}]}
 
@@ -195,3 +195,41 @@ def test_stage_failure_is_counted(service: Serve, upstream: Upstream) -> None:
 def test_no_async_generator_is_left_open() -> None:
     """The pieces of an answer are an async generator, so that closing it closes the request."""
     assert inspect.isasyncgenfunction(Backend.pieces)
+
+
+def test_stream_with_done_but_no_finish_reason(service: Serve, upstream: Upstream) -> None:
+    """A stream that its backend ended with [DONE] is whole, even if a finish_reason was forgotten."""
+    upstream.script = lambda body: stream([*frames(["x"])[:-1], DONE])
+
+    assert service(upstream).post("/v1/chat/completions", json={**BODY, "stream": True}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "choices", [["VILE"], {"0": "VILE"}, "VILE", [choice(message={"content": "ok"}), "VILE"]], ids=str
+)
+def test_choices_that_cannot_be_read(service: Serve, upstream: Upstream, choices: Any) -> None:
+    """Text where no choice can be read cannot be judged, so it does not leave."""
+    upstream.script = lambda body: JSONResponse({"choices": choices})
+    response = service(upstream).post("/v1/chat/completions", json=BODY)
+
+    assert response.status_code == 502
+    assert "VILE" not in response.text
+
+
+@pytest.mark.parametrize("message", ["VILE", ["VILE"], [{"text": "VILE"}]], ids=str)
+def test_message_of_another_type(service: Serve, upstream: Upstream, message: Any) -> None:
+    """Text in a message of an odd type is judged like any other."""
+    upstream.script = lambda body: JSONResponse(completion([choice(message=message)]))
+    upstream.judge = lambda body: digit({"9": 1.0} if "VILE" in json.dumps(body) else {"0": 1.0})
+    response = service(upstream, judge={"mode": "enforce"}).post("/v1/chat/completions", json=BODY)
+
+    assert "VILE" not in response.text
+
+
+def test_lone_surrogate_in_an_answer(service: Serve, upstream: Upstream) -> None:
+    """Half a character in a refused or extended answer does not crash the writer."""
+    content = rb'{"id":"\ud83d","choices":[{"index":0,"message":{"content":"\ud83d"}}]}'
+    upstream.script = lambda body: Response(content, media_type="application/json")
+    response = service(upstream).post("/v1/chat/completions", json={**BODY, "comity": {"debug": True}})
+
+    assert response.status_code == 200

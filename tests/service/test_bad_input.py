@@ -207,11 +207,30 @@ def test_request_id(service: Serve, given: str) -> None:
     assert (response.headers["x-request-id"] == given) is (given == "short")
 
 
-def test_upstream_that_echoes_the_prompt(service: Serve, upstream: Upstream, capfd: pytest.CaptureFixture[str]) -> None:
-    """A backend whose error quotes the prompt does not get that quotation through, to the client or the log."""
-    upstream.script = lambda body: error(400, f"invalid value: '{PLANTED}'", param=PLANTED)
-    response = service(upstream).post("/v1/chat/completions", json=_user(f"Tell me of {PLANTED} please"))
+@pytest.mark.parametrize(
+    ("more", "message", "param"),
+    [
+        ({}, f"invalid value: '{PLANTED}'", None),
+        ({"temperature": "zq-short"}, "{'loc': 'body.temperature', 'input': 'zq-short'}", "body.temperature"),
+        ({"user": "zq-short"}, "no such user zq-short", None),
+        ({}, "1 validation error: input_value=[...]", "messages"),
+    ],
+)
+def test_upstream_that_echoes_the_request(
+    service: Serve,
+    upstream: Upstream,
+    capfd: pytest.CaptureFixture[str],
+    more: dict[str, str],
+    message: str,
+    param: str | None,
+) -> None:
+    """A backend whose error quotes the request does not get that through; the field it names stays."""
+    upstream.script = lambda body: error(400, message, param=param or PLANTED)
+    response = service(upstream).post("/v1/chat/completions", json={**_user(f"Tell me of {PLANTED} please"), **more})
+    shown = response.text + capfd.readouterr().err
 
     assert response.status_code == 400
-    assert PLANTED not in response.text
-    assert PLANTED not in capfd.readouterr().err
+    assert response.json()["error"]["message"].startswith("the backend refused the request (400)")
+    assert response.json()["error"]["param"] == param
+    assert PLANTED not in shown
+    assert "zq-short" not in shown

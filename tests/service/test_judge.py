@@ -93,8 +93,18 @@ def test_unsure_of_digits(service: Serve, upstream: Upstream) -> None:
     response = _post(service, upstream)
 
     assert response.headers["x-comity-verdict"] == "undecided"
-    assert response.headers["x-comity-coverage"] == "error"
+    assert response.headers["x-comity-coverage"] == "partial"
     assert response.headers["x-comity-coverage-reason"] == "bad_output"
+
+
+@pytest.mark.parametrize(("on_undecided", "action"), [("allow", "allowed"), ("block", "refused")])
+def test_undecided_in_enforce(service: Serve, upstream: Upstream, on_undecided: str, action: str) -> None:
+    """What happens to an answer that the judge cannot decide about is a setting of its own."""
+    upstream.judge = lambda body: digit({"I": 0.5, "9": 0.5})
+    response = _post(service, upstream, judge={"mode": "enforce", "on_undecided": on_undecided})
+
+    assert response.headers["x-comity-action"] == action
+    assert response.headers["x-comity-verdict"] == "undecided"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.pipeline import Guard
-from tests.conftest import Serve
+from tests.conftest import Serve, until
 from tests.upstream import Upstream, digit, either, error, whole
 
 PLANTED = "zq-planted-phrase-zq"
@@ -44,6 +44,7 @@ def test_metrics_keep_verdict_action_and_coverage_apart(service: Serve, upstream
     upstream.judge = lambda body: digit({"9": 1.0})
     client = service(upstream)
     client.post("/v1/chat/completions", json=_asked("A gift in Japan?"))
+    assert until(lambda: "comity_requests_total{" in client.get("/metrics").text)
     text = client.get("/metrics").text
 
     assert 'comity_verdicts_total{judge="llm-continuation",verdict="unsafe"} 1.0' in text
@@ -61,12 +62,16 @@ def test_random_models_and_paths_make_no_series(service: Serve, upstream: Upstre
         client.post("/v1/chat/completions", json={**_asked("x"), "model": f"junk-{number}"})
         client.get(f"/junk/{number}")
 
+    def count(name: str) -> int:
+        return client.get("/metrics").text.count(name)
+
     ask(0)
-    before = len(client.get("/metrics").text.splitlines())
+    assert until(lambda: count("comity_actions_total{") == 1)
+    before = count("\n")
     for number in range(1, 20):
         ask(number)
 
-    assert len(client.get("/metrics").text.splitlines()) == before
+    assert count("\n") == before
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -118,7 +123,15 @@ def test_one_line_a_request(service: Serve, upstream: Upstream, capfd: pytest.Ca
     upstream.script = lambda body: whole("ok")
     client = service(upstream)
     response = client.post("/v1/chat/completions", json=_asked("A gift in Japan?"), headers={"x-request-id": "r-1"})
-    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if '"event": "request"' in line]
+    written = ""
+
+    def is_written() -> bool:
+        nonlocal written
+        written += capfd.readouterr().err
+        return '"event": "request"' in written
+
+    assert until(is_written)
+    lines = [json.loads(line) for line in written.splitlines() if '"event": "request"' in line]
 
     assert response.status_code == 200
     assert [line["request_id"] for line in lines] == ["r-1"]
@@ -159,7 +172,7 @@ def test_detect_route(service: Serve) -> None:
 
 def test_retrieve_route(service: Serve, guard: Guard) -> None:
     """The retrieve route gives sourced descriptions of the asked cultures and the index version."""
-    body = {"query": "Where do the sticks go while I talk at dinner?", "cultures": ["JP"], "k": 3}
+    body = {"query": "Where do I put my chopsticks while I talk at dinner?", "cultures": ["JP"], "k": 3}
     found = service().post("/comity/v1/retrieve", json=body).json()
 
     assert found["index_version"] == guard.index.manifest.version

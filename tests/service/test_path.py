@@ -382,7 +382,7 @@ def test_completions(service: Serve, upstream: Upstream) -> None:
 def test_passthrough_is_marked(service: Serve, upstream: Upstream) -> None:
     """A route that the operator lets through is forwarded and marked as unguarded; others are 501."""
     client = service(upstream, passthrough={"routes": ["/v1/embeddings"]})
-    response = client.post("/v1/embeddings", json={"model": "m", "input": "x"})
+    response = client.post("/v1/embeddings?a=b", json={"model": "m", "input": "x"})
 
     assert response.json() == {"object": "list", "data": []}
     assert response.headers["x-comity-coverage"] == "skipped"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from tests.conftest import Serve
+from tests.conftest import Serve, until
 from tests.upstream import DONE, Upstream, chunk, digit, either, error, frames, stream
 
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "Hello there."}]}
@@ -109,9 +109,8 @@ def test_client_that_leaves_a_whole_answer(service: Serve, upstream: Upstream) -
         pass
 
     assert upstream.closed.wait(1.5)
-    metrics = client.get("/metrics").text
-    assert 'comity_client_disconnects_total{phase="waiting"} 1.0' in metrics
-    assert "comity_in_flight_requests 0.0" in metrics
+    assert until(lambda: 'comity_client_disconnects_total{phase="waiting"} 1.0' in client.get("/metrics").text)
+    assert until(lambda: "comity_in_flight_requests 0.0" in client.get("/metrics").text)
 
 
 class _given_up:

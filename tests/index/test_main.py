@@ -1,0 +1,227 @@
+"""`comity index …` and `comity knowledge check`: exit codes 0, 1 and 2, results on stdout, messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from index import __main__ as command
+from retrieval.layout import Layout
+
+ROOT = Path(__file__).parents[2]
+
+
+class Said(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A knowledge base of three descriptions each of two cultures."""
+    root = tmp_path / "knowledge"
+    (root / "descriptions").mkdir(parents=True)
+    shutil.copyfile(ROOT / "knowledge" / "cultures.jsonl", root / "cultures.jsonl")
+    for culture in ("JP", "ES-CT"):
+        name = f"descriptions/{culture}.jsonl"
+        lines = (ROOT / "knowledge" / name).read_text(encoding="utf-8").split("\n")
+        (root / name).write_text("\n".join(lines[:3]) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An empty index that already has the exported encoder."""
+    made = Layout(tmp_path / "index")
+    made.root.mkdir()
+    (made.root / "encoders").symlink_to(ROOT / "var" / "index" / "encoders")
+    return made
+
+
+@pytest.fixture
+def run(layout: Layout, source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `comity index` on the test's own folders, without a model hub."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    def ran(action: str, *options: str) -> Said:
+        folders = ["--index", str(layout.root), *(["--knowledge", str(source)] if action == "build" else [])]
+        code = command.main([action, *folders, *options])
+        return Said(code, *capsys.readouterr())
+
+    return ran
+
+
+def row_of(source: Path) -> Path:
+    """Give the file of Japan's descriptions."""
+    return source / "descriptions" / "JP.jsonl"
+
+
+def add_row(source: Path) -> None:
+    """Add Japan's fourth description, so that the knowledge changes."""
+    line = (ROOT / "knowledge" / "descriptions" / "JP.jsonl").read_text(encoding="utf-8").split("\n")[3]
+    with row_of(source).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def test_build(run: Run, layout: Layout) -> None:
+    """A build says on stdout which version serves, and its progress on stderr."""
+    said = run("build")
+    expected = f"index: version {layout.current().root.name} of 6 descriptions is serving from {layout.root}\n"
+    assert (0, expected) == said[:2]
+    assert "6 descriptions; loading the encoder" in said.err
+
+
+def test_build_as_json(run: Run, layout: Layout) -> None:
+    """With --json a build prints the manifest and nothing else."""
+    said = run("build", "--json")
+    assert said.code == 0
+    assert (layout.current().root.name, 6) == (json.loads(said.out)["version"], json.loads(said.out)["descriptions"])
+
+
+def test_nothing_changed(run: Run, layout: Layout) -> None:
+    """--if-changed builds first where there is no index, and then does nothing until the knowledge changes."""
+    assert run("build", "--if-changed").code == 0
+    first = layout.published()
+    said = run("build", "--if-changed")
+    assert (0, f"index: version {first[0]} is up to date\n") == (said.code, said.err)
+    assert first == layout.published()
+
+
+def test_nothing_changed_as_json(run: Run, layout: Layout) -> None:
+    """With --json there is JSON on stdout also when nothing had to be built."""
+    run("build")
+    said = run("build", "--if-changed", "--json")
+    assert said.code == 0
+    assert json.loads(said.out)["version"] == layout.current().root.name
+
+
+def test_knowledge_changed(run: Run, layout: Layout, source: Path) -> None:
+    """--if-changed builds a second version when a description was added."""
+    run("build")
+    add_row(source)
+    assert run("build", "--if-changed").code == 0
+    assert len(layout.published()) == 2
+    assert layout.current().read_manifest().descriptions == 7
+
+
+def test_broken_knowledge(run: Run, layout: Layout, source: Path) -> None:
+    """A build from broken knowledge exits 2, names every fault on stderr and leaves the serving version."""
+    run("build")
+    before = layout.published()
+    row_of(source).write_text("{\n[]\n", encoding="utf-8")
+    said = run("build", "--if-changed")
+    assert said[:2] == (2, "")
+    expected = [f"{row_of(source)}:{number}: line: not a JSON object" for number in (1, 2)]
+    assert expected == [line[: len(wanted)] for line, wanted in zip(said.err.splitlines(), expected, strict=True)]
+    assert before == layout.published()
+
+
+def test_index_cannot_be_written(run: Run, layout: Layout) -> None:
+    """A build into a folder that is a file exits 2 with one sentence."""
+    layout.versions.write_text("", encoding="utf-8")
+    said = run("build")
+    assert said.code == 2
+    assert "Traceback" not in said.err
+
+
+def test_verify(run: Run, layout: Layout) -> None:
+    """A sound version verifies with 0; as JSON, without faults."""
+    run("build")
+    name = layout.current().root.name
+    assert Said(0, f"index: version {name} verifies\n", "") == run("verify")
+    said = run("verify", "--json")
+    assert (0, {"ok": True, "version": name, "faults": []}, "") == (said.code, json.loads(said.out), said.err)
+
+
+def test_verify_finds_a_changed_file(run: Run, layout: Layout) -> None:
+    """A changed file fails with 1 and is named on stderr; as JSON, on stdout as well."""
+    run("build")
+    version = layout.current()
+    version.descriptions.write_text("", encoding="utf-8")
+    fault = "descriptions.jsonl differs from its checksum"
+    assert Said(1, "", f"comity index: version {version.root.name}: {fault}\n") == run("verify")
+    said = run("verify", "--json")
+    assert (1, {"ok": False, "version": version.root.name, "faults": [fault]}) == (said.code, json.loads(said.out))
+
+
+def test_show(run: Run, layout: Layout) -> None:
+    """The manifest and the kept versions are printed as JSON either way."""
+    run("build")
+    for options in ((), ("--json",)):
+        said = run("show", *options)
+        shown = json.loads(said.out)
+        assert (0, "", layout.published(), 6) == (said.code, said.err, shown["versions"], shown["descriptions"])
+
+
+def test_rollback(run: Run, layout: Layout) -> None:
+    """Each rollback serves the version before, until there is none, which is 1 and changes nothing."""
+    for _ in range(3):
+        run("build")
+    first, second, _ = layout.published()
+    assert (0, f"index: version {second} is serving again\n") == run("rollback")[:2]
+    said = run("rollback", "--json")
+    assert (0, {"version": first}) == (said.code, json.loads(said.out))
+    said = run("rollback")
+    assert Said(1, "", f"comity index: there is no version before {first} in {layout.root}\n") == said
+    assert first == layout.current().root.name
+
+
+@pytest.mark.parametrize("action", ["verify", "show", "rollback"])
+def test_no_index(run: Run, layout: Layout, action: str) -> None:
+    """Without an index there is nothing to verify, show or roll back: 2 and one sentence."""
+    expected = f"comity index: there is no index in {layout.root}; run `comity index build`\n"
+    assert Said(2, "", expected) == run(action)
+
+
+@pytest.mark.parametrize("action", ["verify", "show"])
+def test_manifest_is_broken(run: Run, layout: Layout, action: str) -> None:
+    """A broken manifest is unusable input: 2 and one sentence that says what to do."""
+    run("build")
+    layout.current().manifest.write_text("{", encoding="utf-8")
+    said = run(action)
+    assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
+    assert "run `comity index build`" in said.err
+
+
+def test_knowledge_is_good(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`knowledge check` counts what it found, as a sentence or as JSON."""
+    assert command.check(["check", "--knowledge", str(source)]) == 0
+    assert capsys.readouterr() == ("6 descriptions of 2 cultures: ok\n", "")
+    assert command.check(["check", "--knowledge", str(source), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "descriptions": 6, "cultures": 2}
+
+
+def test_knowledge_is_broken(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`knowledge check` fails with 1 and names file, line and field; as JSON it lists the same faults."""
+    row_of(source).write_text("{\n", encoding="utf-8")
+    where = f"{row_of(source)}:1"
+    assert command.check(["check", "--knowledge", str(source)]) == 1
+    out, err = capsys.readouterr()
+    assert ("", f"{where}: line: ") == (out, err[: len(where) + 8])
+    assert command.check(["check", "--knowledge", str(source), "--json"]) == 1
+    (fault,) = json.loads(capsys.readouterr().out)["faults"]
+    assert (where, "line") == (fault["where"], fault["field"])
+
+
+def test_as_a_process(source: Path) -> None:
+    """The command line reaches `knowledge check`, and its exit code is the process's."""
+    row_of(source).write_text("{\n", encoding="utf-8")
+    asked = [sys.executable, "-m", "service", "knowledge", "check", "--knowledge", str(source)]
+    said = subprocess.run(asked, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (said.returncode, said.stdout, len(said.stderr.splitlines())) == (1, "", 1)

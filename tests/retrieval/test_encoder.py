@@ -1,0 +1,117 @@
+"""The exported encoder: unit vectors that do not depend on company, and a clear error when a file is damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval import encoder
+from retrieval.encoder import OnnxEncoder
+from retrieval.layout import IndexUnusable, Layout
+
+ROOT = Path(__file__).parents[2]
+TEXTS = [
+    "Where do I put my shoes?",
+    "日本の家では玄関で靴を脱ぎます。",
+    "هل أخلع حذائي؟",
+    "ご飯 with rice и рис 🍚\n\t.",
+    "",
+    " ",
+    "\x00\x07",
+    "shoe " * 5_000,
+    "靴" * 50_000,
+    "x" * 50_000,
+    "e\u0301" * 300,
+]
+
+
+@pytest.fixture(scope="module")
+def exported() -> Path:
+    """The folder of the encoder that the built index uses."""
+    layout = Layout(ROOT / "var" / "index")
+    return layout.encoder(layout.current().read_manifest().encoder_id)
+
+
+@pytest.fixture(scope="module")
+def onnx(exported: Path) -> OnnxEncoder:
+    """The encoder, its checksum verified."""
+    return encoder.load(exported)
+
+
+@pytest.fixture
+def copy(exported: Path, tmp_path: Path) -> Path:
+    """A folder with the encoder's files, of which any may be replaced."""
+    for file in exported.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    return tmp_path
+
+
+def test_unit_vectors(onnx: OnnxEncoder) -> None:
+    """Every text, long, empty or in mixed scripts, has a vector of length one."""
+    vectors = onnx.encode(TEXTS)
+    assert ((len(TEXTS), onnx.card.dimension), np.dtype(np.float32)) == (vectors.shape, vectors.dtype)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+
+
+def test_no_texts(onnx: OnnxEncoder) -> None:
+    """No texts give no vectors, in the shape of vectors."""
+    assert (0, onnx.card.dimension) == onnx.encode([]).shape
+
+
+@pytest.mark.parametrize("arrange", [list, lambda texts: texts[::-1], lambda texts: texts * 4])
+def test_company_of_other_texts(onnx: OnnxEncoder, arrange: Callable[[list[str]], list[str]]) -> None:
+    """A text has the same vector alone, in any order and in a batch larger than 32."""
+    alone = {text: onnx.encode([text])[0] for text in TEXTS}
+    texts = arrange(TEXTS)
+    np.testing.assert_allclose(onnx.encode(texts), np.stack([alone[text] for text in texts]), atol=1e-4)
+
+
+def test_same_text_twice(onnx: OnnxEncoder) -> None:
+    """The same text gives the same bytes each time."""
+    assert onnx.encode(TEXTS[:1]).tobytes() == onnx.encode(TEXTS[:1]).tobytes()
+
+
+def test_beyond_the_limit(onnx: OnnxEncoder) -> None:
+    """Tokens beyond `max_tokens` are cut, so they change nothing."""
+    long = "shoe " * (2 * onnx.card.max_tokens)
+    np.testing.assert_array_equal(onnx.encode([long]), onnx.encode([long + "in the rain"]))
+
+
+def test_nearness_is_meaning(onnx: OnnxEncoder) -> None:
+    """A question is nearer to the sentence that answers it than to one about something else."""
+    question, answer, other = onnx.encode(
+        ["Where do I put my shoes?", "Guests leave their footwear at the door.", "The train to the north is late."]
+    )
+    assert question @ answer > question @ other + 0.2
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "encoder.json"])
+@pytest.mark.parametrize("bytes", [None, b"", b"damaged"])
+def test_damaged_file(copy: Path, name: str, bytes: bytes | None, *, verify: bool) -> None:
+    """A file that is missing, empty or damaged makes the encoder unusable, and the error says what to do."""
+    (copy / name).unlink()
+    if bytes is not None:
+        (copy / name).write_bytes(bytes)
+    with pytest.raises(IndexUnusable, match="run `comity index build`"):
+        encoder.load(copy, verify=verify)
+
+
+def test_model_of_another_checksum(copy: Path) -> None:
+    """A model that opens but is not the one of the card is refused by its checksum, unless that is not asked for."""
+    card = json.loads((copy / "encoder.json").read_text(encoding="utf-8"))
+    (copy / "encoder.json").unlink()
+    (copy / "encoder.json").write_text(json.dumps({**card, "onnx_sha256": "0" * 64}), encoding="utf-8")
+    with pytest.raises(IndexUnusable, match="differs from its checksum"):
+        encoder.load(copy)
+    assert card["id"] == encoder.load(copy, verify=False).id
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    """A folder that is not there is an unusable encoder."""
+    with pytest.raises(IndexUnusable, match="cannot be opened"):
+        encoder.load(tmp_path / "nowhere")

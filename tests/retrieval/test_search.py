@@ -1,0 +1,200 @@
+"""Search stays inside the cultures that are asked for, and an index that cannot be trusted is not opened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from retrieval import search
+from retrieval.cultures import Culture, Cultures
+from retrieval.description import Description
+from retrieval.encoder import Vectors
+from retrieval.layout import IndexUnusable, Layout, Manifest
+from retrieval.search import Index
+from service.pipeline import Guard
+
+ROOT = Path(__file__).parents[2]
+# Rows of the little index: culture and the cosine of its description with the query.
+ROWS = (("JP", 0.9), ("ES", 0.8), ("ES-CT", 0.6), ("JP", 0.4), ("x-world", 0.2), ("JP", -0.5))
+QUERY: Vectors = np.asarray([1, 0], dtype=np.float32)
+
+
+def row(number: int, culture: str) -> Description:
+    """Give a description of which only id and culture matter."""
+    return Description(f"row-{number}", culture, "dining", "", None, (), "varies", False, (), "drafted")
+
+
+@pytest.fixture(scope="module")
+def index(guard: Guard) -> Index:
+    """An index of six descriptions; Catalonia inherits from Spain, which inherits from the world."""
+    parents = {"JP": (), "ES-CT": ("ES",), "ES": ("x-world",), "x-world": (), "TH": (), "x-child": ("ES-CT",)}
+    registry = Cultures(Culture(id, id, (), (), above) for id, above in parents.items())
+    vectors = faiss.IndexFlatIP(2)
+    vectors.add(np.asarray([[score, np.sqrt(1 - score**2)] for _, score in ROWS], dtype=np.float32))
+    rows = tuple(row(number, culture) for number, (culture, _) in enumerate(ROWS))
+    manifest = Manifest("v", "", "", "", "", 2, len(rows), 4, {})
+    return Index(manifest, rows, registry, vectors, guard.index.encoder)
+
+
+def found(index: Index, wanted: tuple[str, ...], k: int = 50, min_score: float = -1) -> list[int]:
+    """Give the numbers of the rows found, best first."""
+    passages = index.search(QUERY, wanted, k, min_score)
+    return [int(passage.description.id.removeprefix("row-")) for passage in passages]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ((), [0, 1, 2, 3, 4, 5]),
+        (("JP",), [0, 3, 5]),
+        (("ES",), [1, 4]),
+        (("ES-CT",), [1, 2, 4]),
+        (("x-child",), [1, 2, 4]),
+        (("x-world",), [4]),
+        (("ES-CT", "ES", "ES-CT"), [1, 2, 4]),
+        (("x-world", "JP"), [0, 3, 4, 5]),
+        (("TH",), []),
+        (("ZZ",), []),
+        (("ZZ", "x-world"), [4]),
+        (("jp",), []),
+    ],
+)
+def test_cultures(index: Index, wanted: tuple[str, ...], expected: list[int]) -> None:
+    """Only descriptions of the wanted cultures and their parents are found; an unknown culture finds nothing."""
+    assert expected == found(index, wanted)
+
+
+def test_best_is_elsewhere(index: Index) -> None:
+    """The filter works inside the search: one row is asked for and found though better ones are of other cultures."""
+    assert found(index, ("x-world",), k=1) == [4]
+
+
+@pytest.mark.parametrize(("k", "expected"), [(-1, []), (0, []), (1, [0]), (3, [0, 3, 5]), (1000, [0, 3, 5])])
+def test_how_many(index: Index, k: int, expected: list[int]) -> None:
+    """At most k descriptions are found, and asking for more than there are does no harm."""
+    assert expected == found(index, ("JP",), k=k)
+    assert min(max(k, 0), len(ROWS)) == len(found(index, (), k=k))
+
+
+@pytest.mark.parametrize(("floor", "expected"), [(-1.0, 6), (0.0, 5), (0.3, 4), (0.7, 2), (0.95, 0), (1.0, 0)])
+def test_lowest_score(index: Index, floor: float, expected: int) -> None:
+    """Nothing under the lowest score is found, which may leave nothing at all."""
+    assert expected == len(found(index, (), min_score=floor))
+
+
+def test_scores(index: Index) -> None:
+    """The score is the cosine, best first."""
+    scores = [passage.score for passage in index.search(QUERY, (), 50, -1)]
+    assert [score for _, score in ROWS] == pytest.approx(scores, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("wanted", [(), ("JP",)])
+def test_vector_is_no_number(index: Index, value: float, wanted: tuple[str, ...]) -> None:
+    """A vector that holds no number finds nothing."""
+    assert index.search(np.asarray([value, 0], dtype=np.float32), wanted, 3, -1) == ()
+
+
+def test_many_threads(index: Index) -> None:
+    """Threads that search with different filters at once do not disturb each other."""
+    asked = [("JP",), ("ES",), ("ES-CT",), (), ("x-world", "JP")] * 100
+    with ThreadPoolExecutor(8) as pool:
+        assert [found(index, wanted) for wanted in asked] == list(pool.map(lambda wanted: found(index, wanted), asked))
+
+
+@pytest.mark.parametrize(("culture", "expected"), [("JP", True), ("x-child", True), ("TH", False), ("ZZ", False)])
+def test_covers(index: Index, culture: str, *, expected: bool) -> None:
+    """A culture is covered when it or one that it inherits from is described."""
+    assert expected == index.covers(culture)
+
+
+def test_committed_knowledge(guard: Guard) -> None:
+    """On the built index each culture finds its own descriptions only, and each description finds itself."""
+    rows = guard.index.descriptions
+    vectors = guard.index.encoder.encode([row.statement for row in rows])
+    nearest = [guard.index.search(vector, (row.culture,), 1, 0.9) for vector, row in zip(vectors, rows, strict=True)]
+    assert [(row.id,) for row in rows] == [tuple(passage.description.id for passage in each) for each in nearest]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of the built index."""
+    built = Layout(ROOT / "var" / "index")
+    copy = Layout(tmp_path / "index")
+    copy.versions.mkdir(parents=True)
+    (copy.root / "encoders").symlink_to(built.root / "encoders")
+    shutil.copytree(built.current().root, copy.versions / built.current().root.name)
+    shutil.copyfile(built.pointer, copy.pointer)
+    return copy.root
+
+
+def refusal(root: Path, encoder: str = "all-MiniLM-L6-v2") -> str:
+    """Give the one sentence with which an index is refused."""
+    with pytest.raises(IndexUnusable) as caught:
+        search.open_current(root, encoder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_sound_index(root: Path) -> None:
+    """A sound index opens, each description with its vector."""
+    opened = search.open_current(root, "all-MiniLM-L6-v2")
+    vector = opened.encoder.encode([opened.descriptions[7].statement])[0]
+    assert opened.descriptions[7] == opened.search(vector, (), 1, 0.9)[0].description
+
+
+def test_no_index(tmp_path: Path) -> None:
+    """A folder without an index is named, with what to do."""
+    assert refusal(tmp_path / "a") == f"there is no index in {tmp_path / 'a'}; run `comity index build`"
+
+
+def test_other_encoder(root: Path) -> None:
+    """An index of another encoder is refused, both encoders and the setting named."""
+    said = refusal(root, "other")
+    assert [word in said for word in ("all-MiniLM-L6-v2", "other", "retrieval.encoder")] == [True] * 3
+
+
+@pytest.mark.parametrize("name", [b"", b"\n", b"gone\n", b"\x00\x00\x00", b"\xff\xfe\n"])
+def test_pointer_names_nothing(root: Path, name: bytes) -> None:
+    """A pointer that is empty, damaged or names a version that is gone is refused."""
+    (root / "CURRENT").write_bytes(name)
+    assert "run `comity index build`" in refusal(root)
+
+
+@pytest.mark.parametrize("name", ["cultures.jsonl", "descriptions.jsonl", "vectors.faiss"])
+def test_file_changed(root: Path, name: str) -> None:
+    """A file that was changed or deleted after the build is named."""
+    file = Layout(root).current().root / name
+    with file.open("ab") as opened:
+        opened.write(b"\n")
+    assert refusal(root) == f"{file} is missing or differs from the manifest; run `comity index build`"
+    file.unlink()
+    assert refusal(root) == f"{file} is missing or differs from the manifest; run `comity index build`"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"version": "x"}'])
+def test_manifest_is_unreadable(root: Path, text: str) -> None:
+    """A manifest that is not what a build writes is refused."""
+    Layout(root).current().manifest.write_text(text, encoding="utf-8")
+    assert "manifest.json is unreadable" in refusal(root)
+
+
+def test_manifest_counts_wrongly(root: Path) -> None:
+    """An index whose parts do not agree in number is refused."""
+    version = Layout(root).current()
+    counted = {**asdict(version.read_manifest()), "descriptions": 1}
+    version.manifest.write_text(json.dumps(counted), encoding="utf-8")
+    assert "is inconsistent" in refusal(root)
+
+
+def test_encoder_is_gone(root: Path) -> None:
+    """An index without its encoder is refused."""
+    (root / "encoders").unlink()
+    assert "the encoder in" in refusal(root)
