@@ -75,9 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 def _build(options: argparse.Namespace) -> int:
     from index import build  # these import torch: seconds that the other commands need not wait
 
-    found = knowledge.load(options.knowledge)
     layout = Layout(options.index)
-    if options.if_changed and _unchanged(options, build.knowledge_hash(options.knowledge)):
+    hashed = build.knowledge_hash(options.knowledge)
+    found = knowledge.load(options.knowledge)
+    if options.if_changed and _unchanged(options, hashed):
         manifest = layout.current().read_manifest()
         print(f"index: version {manifest.version} is up to date", file=sys.stderr)
         if options.json:
@@ -86,7 +87,7 @@ def _build(options: argparse.Namespace) -> int:
     print(f"index: {len(found.descriptions)} descriptions; loading the encoder {options.encoder}", file=sys.stderr)
     from index import export
 
-    version = build.build(found, options.knowledge, layout, export.export(options.encoder, layout))
+    version = build.build(found, options.knowledge, hashed, layout, export.export(options.encoder, layout))
     manifest = version.read_manifest()
     said = f"index: version {manifest.version} of {manifest.descriptions} descriptions is serving from {layout.root}"
     print(json.dumps(asdict(manifest)) if options.json else said)
@@ -94,11 +95,14 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _unchanged(options: argparse.Namespace, hashed: str) -> bool:
+    """Tell whether this knowledge was built with this encoder already; an operator's rollback is left in place."""
+    layout = Layout(options.index)
     try:
-        opened = search.open_current(options.index, options.encoder)
+        serving = search.open_current(options.index, options.encoder).manifest
+        newest = layout.version(layout.published()[-1]).read_manifest()
     except IndexUnusable:  # missing, damaged, or of another encoder: build
         return False
-    return opened.manifest.knowledge == hashed
+    return any(manifest.knowledge == hashed and manifest.encoder == options.encoder for manifest in (serving, newest))
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -28,16 +29,17 @@ def knowledge_hash(root: Path) -> str:
     return digest.hexdigest()
 
 
-def build(knowledge: Knowledge, root: Path, layout: Layout, encoder: OnnxEncoder) -> Version:
+def build(knowledge: Knowledge, root: Path, hashed: str, layout: Layout, encoder: OnnxEncoder) -> Version:
     """Encode every description, write a new version, verify it and make it the serving one.
 
     An interrupted or failed build leaves the serving version as it was.
 
     Args:
         root: the folder that the knowledge was read from (its cultures.jsonl goes into the version).
+        hashed: `knowledge_hash` of that folder before it was read.
 
     Raises:
-        IndexUnusable: the version that was written does not verify.
+        IndexUnusable: the version that was written does not verify, or the knowledge changed meanwhile.
     """
     vectors = encode(encoder, [row.statement for row in knowledge.descriptions])
     layout.versions.mkdir(parents=True, exist_ok=True)
@@ -48,7 +50,8 @@ def build(knowledge: Knowledge, root: Path, layout: Layout, encoder: OnnxEncoder
         faiss.write_index(flat, str(beside.vectors))
         beside.descriptions.write_text(description.dump(knowledge.descriptions), encoding="utf-8")
         shutil.copyfile(root / "cultures.jsonl", beside.cultures)
-        hashed = knowledge_hash(root)
+        if knowledge_hash(root) != hashed:
+            raise IndexUnusable(f"{root} changed while the index was built; run `comity index build` again")
         now = datetime.now(UTC)
         manifest = Manifest(
             version=f"{now:%Y%m%dT%H%M%S%f}-{hashed[:8]}",
@@ -64,13 +67,21 @@ def build(knowledge: Knowledge, root: Path, layout: Layout, encoder: OnnxEncoder
         beside.write_manifest(manifest)
         if faults := verify(beside, encoder):
             raise IndexUnusable(f"the new version does not verify: {'; '.join(faults)}; the serving one is unchanged")
-        published = layout.version(manifest.version)
-        beside.root.chmod(0o755)
-        beside.root.rename(published.root)
-        point(layout, manifest.version)
-        return published
+        return _publish(beside, layout, manifest.version)
     finally:
         shutil.rmtree(beside.root, ignore_errors=True)
+
+
+def _publish(beside: Version, layout: Layout, name: str) -> Version:
+    published = layout.version(name)
+    beside.root.chmod(0o755)
+    beside.root.rename(published.root)
+    try:
+        point(layout, name)
+    except BaseException:
+        shutil.rmtree(published.root, ignore_errors=True)  # never served, so no version to go back to
+        raise
+    return published
 
 
 def encode(encoder: Encoder, texts: list[str]) -> Vectors:
@@ -82,8 +93,12 @@ def encode(encoder: Encoder, texts: list[str]) -> Vectors:
 
 def point(layout: Layout, version: str) -> None:
     """Make a version the serving one, whole or not at all."""
-    beside = layout.pointer.with_suffix(".new")
-    beside.write_text(version + "\n", encoding="utf-8")
+    with tempfile.NamedTemporaryFile("w", dir=layout.root, prefix=".current-", delete=False, encoding="utf-8") as file:
+        file.write(version + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside = Path(file.name)
+    beside.chmod(0o644)
     beside.replace(layout.pointer)
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def export(name: str, layout: Layout) -> OnnxEncoder:
     encoder_id = f"{Path(name).name}-{weights[:8]}"
     target = layout.encoder(encoder_id)
     if (target / "encoder.json").is_file():
-        return encoder.load(target)
+        with suppress(IndexUnusable):  # a damaged one is exported again
+            return encoder.load(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
     try:
@@ -72,6 +74,7 @@ def export(name: str, layout: Layout) -> OnnxEncoder:
             max_tokens=int(model.max_seq_length or 256),
             weights_sha256=weights,
             onnx_sha256=sha256(beside / "model.onnx"),
+            tokenizer_sha256=sha256(beside / "tokenizer.json"),
         )
         (beside / "encoder.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
         exported = encoder.load(beside)

@@ -43,6 +43,7 @@ class EncoderCard:
     max_tokens: int
     weights_sha256: str
     onnx_sha256: str
+    tokenizer_sha256: str
 
 
 class OnnxEncoder:
@@ -89,7 +90,7 @@ class OnnxEncoder:
         return out
 
 
-def load(folder: Path, *, verify: bool = True) -> OnnxEncoder:
+def load(folder: Path) -> OnnxEncoder:
     """Open an exported encoder.
 
     Raises:
@@ -97,10 +98,11 @@ def load(folder: Path, *, verify: bool = True) -> OnnxEncoder:
     """
     try:
         card = EncoderCard(**json.loads((folder / "encoder.json").read_text(encoding="utf-8")))
-        model = folder / "model.onnx"
-        if verify and sha256(model) != card.onnx_sha256:
-            raise IndexUnusable(f"{model} differs from its checksum; run `comity index build`")
-        return OnnxEncoder(card, str(model), Tokenizer.from_file(str(folder / "tokenizer.json")))
+        model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
+        for file, checksum in ((model, card.onnx_sha256), (tokenizer, card.tokenizer_sha256)):
+            if sha256(file) != checksum:
+                raise IndexUnusable(f"{file} differs from its checksum; run `comity index build`")
+        return OnnxEncoder(card, str(model), Tokenizer.from_file(str(tokenizer)))
     except IndexUnusable:
         raise
     except Exception as error:  # tokenizers and onnxruntime raise bare exceptions of their own

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+FILES = ("vectors.faiss", "descriptions.jsonl", "cultures.jsonl")
 
 
 class IndexUnusable(Exception):
@@ -25,6 +28,18 @@ class Manifest:
     descriptions: int
     cultures: int
     files: dict[str, str]
+
+    def is_sound(self) -> bool:
+        """Tell whether every field has its type and every file its checksum."""
+        texts = (self.version, self.built_at, self.knowledge, self.encoder, self.encoder_id)
+        numbers = (self.dimension, self.descriptions, self.cultures)
+        return (
+            all(isinstance(text, str) and text for text in texts)
+            and all(isinstance(number, int) for number in numbers)
+            and isinstance(self.files, dict)
+            and set(self.files) == set(FILES)
+            and all(isinstance(checksum, str) for checksum in self.files.values())
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +75,11 @@ class Version:
             IndexUnusable: it is missing or not what `index build` writes.
         """
         try:
-            return Manifest(**json.loads(self.manifest.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            found = Manifest(**json.loads(self.manifest.read_text(encoding="utf-8")))
+            if not found.is_sound():
+                raise ValueError("wrong types")
+            return found
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise IndexUnusable(
                 f"index version {self.root.name}: manifest.json is unreadable; run `comity index build`"
             ) from error
@@ -108,8 +126,10 @@ class Layout:
         except OSError as error:
             raise IndexUnusable(f"there is no index in {self.root}; run `comity index build`") from error
         version = self.version(name)
-        if not name or not version.root.is_dir():
-            raise IndexUnusable(f"{self.pointer} names version {name!r}, which is not there; run `comity index build`")
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name) or not version.root.is_dir():
+            raise IndexUnusable(
+                f"{self.pointer} names version {name[:60]!r}, which is not there; run `comity index build`"
+            )
         return version
 
     def published(self) -> list[str]:

@@ -92,17 +92,20 @@ def open_current(root: Path, encoder_name: str) -> Index:
             f"the index in {root} was built with the encoder {manifest.encoder}, but retrieval.encoder is "
             f"{encoder_name}; build it again with `comity index build` or change the setting"
         )
-    for name, checksum in manifest.files.items():
-        file = version.root / name
-        if not file.is_file() or sha256(file) != checksum:
-            raise IndexUnusable(f"{file} is missing or differs from the manifest; run `comity index build`")
     try:
+        for name, checksum in manifest.files.items():
+            if sha256(version.root / name) != checksum:
+                raise IndexUnusable(f"{version.root / name} differs from the manifest; run `comity index build`")
         descriptions = description.load(version.descriptions)
         registry = cultures.load(version.cultures)
         vectors = faiss.read_index(str(version.vectors))
     except (ValueError, OSError, RuntimeError) as error:
         raise IndexUnusable(f"index version {manifest.version} cannot be opened; run `comity index build`") from error
     opened = encoder.load(layout.encoder(manifest.encoder_id))
+    if opened.id != manifest.encoder_id:
+        raise IndexUnusable(
+            f"the encoder {opened.id} is not the index's {manifest.encoder_id}; run `comity index build`"
+        )
     if not vectors.ntotal == len(descriptions) == manifest.descriptions or vectors.d != opened.card.dimension:
         raise IndexUnusable(f"index version {manifest.version} is inconsistent; run `comity index build`")
     return Index(manifest, descriptions, registry, vectors, opened)

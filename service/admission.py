@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
+from prometheus_client import Gauge
 from pydantic import SecretStr
 
 from service.errors import Overloaded, Unauthorized
@@ -37,20 +38,23 @@ class Keys:
 class Door:
     """Counts requests in flight and refuses the one too many."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, gauge: Gauge) -> None:
         self._most = most
-        self.inside = 0
+        self._gauge = gauge
+        self._inside: set[object] = set()
 
-    def enter(self) -> None:
-        """Count one more.
+    def enter(self, guest: object) -> None:
+        """Let a request in.
 
         Raises:
             Overloaded: as many as allowed are inside.
         """
-        if self.inside >= self._most:
+        if len(self._inside) >= self._most:
             raise Overloaded(f"more than {self._most} requests are in flight; try again")
-        self.inside += 1
+        self._inside.add(guest)
+        self._gauge.set(len(self._inside))
 
-    def leave(self) -> None:
-        """Count one less."""
-        self.inside -= 1
+    def leave(self, guest: object) -> None:
+        """Let a request out; once is enough, twice does no harm."""
+        self._inside.discard(guest)
+        self._gauge.set(len(self._inside))

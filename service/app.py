@@ -82,7 +82,7 @@ def create_app(guard: Guard) -> FastAPI:
     )
     app.state.guard = guard
     app.state.keys = Keys(guard.settings.api_keys)
-    app.state.door = Door(guard.settings.limits.max_in_flight)
+    app.state.door = Door(guard.settings.limits.max_in_flight, guard.metrics.in_flight)
     for group, routes in (("OpenAI", _OPENAI), ("Checks", _CHECKS), ("Operations", _PROBES)):
         for path, method, endpoint in routes:
             app.add_api_route(

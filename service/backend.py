@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
+import ahocorasick_rs
 import httpx
 
 from service import sse
@@ -21,11 +23,12 @@ from service.errors import (
 from service.turn import Json, Piece
 from service.wire import dumps
 
+_BUSY = "no connection to the backend became free in time"
 # Every httpx request error is one of these or below; a test walks them.
 TRANSLATIONS: tuple[tuple[type[httpx.RequestError], type[UpstreamFailed | UpstreamTimeout], str], ...] = (
     (httpx.ConnectTimeout, UpstreamFailed, "the backend cannot be reached: connecting took too long"),
     (httpx.ConnectError, UpstreamFailed, "the backend cannot be reached"),
-    (httpx.PoolTimeout, UpstreamTimeout, "no connection to the backend became free in time"),
+    (httpx.PoolTimeout, UpstreamTimeout, _BUSY),
     (httpx.TimeoutException, UpstreamTimeout, "the backend stayed silent for too long"),
     (httpx.NetworkError, UpstreamFailed, "the connection to the backend broke"),
     (httpx.ProtocolError, UpstreamFailed, "the backend broke the protocol or closed the connection early"),
@@ -41,6 +44,7 @@ _CONTEXT = re.compile(
 END = Piece(sse.DONE, {})  # the last piece of a stream that its backend ended properly
 _MAX_ERROR_BYTES = 65_536
 _PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,79}")
+_PLAIN = re.compile(r"[A-Za-z0-9_. -]{1,64}")
 _ECHO = 12  # as many characters of the request in an upstream's message are an echo of it
 
 
@@ -63,15 +67,16 @@ class Backend:
         headers = {"accept-encoding": "identity", "user-agent": "comity"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
+        limits = httpx.Limits(
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
+            keepalive_expiry=4,  # below vLLM's five seconds, so that no request meets a socket about to close
+        )
+        # `retries` repeats failed connects only: nothing was sent then, so nothing is generated twice.
         self._client = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s),
-            limits=httpx.Limits(
-                max_connections=max_connections,
-                max_keepalive_connections=max_connections,
-                keepalive_expiry=4,  # below vLLM's five seconds, so that no request meets a socket about to close
-            ),
-            transport=transport,
+            transport=transport or httpx.AsyncHTTPTransport(limits=limits, retries=1, trust_env=False),
             trust_env=False,
         )
 
@@ -82,7 +87,7 @@ class Backend:
 
     async def pieces(
         self, path: str, body: Mapping[str, Any], headers: tuple[tuple[str, str], ...] = ()
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece, None]:
         """Ask the upstream and give its answer: the frames of a stream, or the whole answer as one piece.
 
         Close the iterator (`contextlib.aclosing`) to close the upstream's request.
@@ -114,9 +119,8 @@ class Backend:
 
     async def complete(self, path: str, body: Mapping[str, Any]) -> Json:
         """Ask for one whole answer and give its JSON; raises as `pieces` does."""
-        async for piece in self.pieces(path, {**body, "stream": False}):
-            return piece.payload
-        raise UpstreamFailed("the backend gave no answer")
+        async with aclosing(self.pieces(path, {**body, "stream": False})) as pieces:
+            return (await anext(pieces)).payload
 
     async def forward(
         self, method: str, path: str, content: bytes, headers: tuple[tuple[str, str], ...], timeout_s: float
@@ -126,12 +130,16 @@ class Backend:
             async with self._client.stream(
                 method, self.root + path, content=content, headers=list(headers), timeout=timeout_s
             ) as response:
+                if response.headers.get("content-encoding", "identity") != "identity":
+                    raise UpstreamFailed("the backend sent an encoded answer, though identity was asked for")
                 return response.status_code, response.headers.get("content-type", ""), await self._whole(response)
 
     async def trouble(self, timeout_s: float = 2) -> str | None:
         """Give one sentence on why the upstream cannot serve, or None when it answers."""
         try:
             status, _, _ = await self.forward("GET", "/v1/models", b"", (), timeout_s)
+        except UpstreamTimeout as error:
+            return None if error.message == _BUSY else error.message
         except ComityError as error:
             return error.message
         if status in (401, 403):
@@ -145,7 +153,8 @@ class Backend:
     async def _frames(self, response: httpx.Response, body: Mapping[str, Any]) -> AsyncIterator[Piece]:
         decoder = sse.Decoder(self._max_answer_bytes)
         size = 0
-        async for chunk in response.aiter_raw():
+        chunks = response.aiter_raw()
+        async for chunk in chunks:
             size += len(chunk)
             try:
                 events = decoder.feed(chunk)
@@ -155,6 +164,7 @@ class Backend:
                 raise _too_long(self._max_answer_bytes)
             for data in events:
                 if data.strip() == sse.DONE:
+                    await _drain(chunks)
                     yield END
                     return
                 yield _piece(data, body)
@@ -166,6 +176,14 @@ class Backend:
             if len(content) > self._max_answer_bytes:
                 raise _too_long(self._max_answer_bytes)
         return bytes(content)
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read to the end of a body whose content is complete, so that its connection can be used again."""
+    with suppress(TimeoutError, httpx.RequestError):
+        async with asyncio.timeout(0.5):
+            for _ in range(16):
+                await anext(chunks, None)
 
 
 @contextmanager
@@ -210,7 +228,7 @@ async def _refusal(response: httpx.Response, body: Mapping[str, Any]) -> ComityE
         payload = {}
     error = _error(response.status_code, payload if isinstance(payload, dict) else {}, body)
     retry = response.headers.get("retry-after", "")
-    if retry.isdigit():
+    if re.fullmatch(r"[0-9]{1,9}", retry):
         error.retry_after_s = min(int(retry), 3600)
     return error
 
@@ -232,14 +250,17 @@ def _error(status: int, payload: Json, body: Mapping[str, Any]) -> ComityError:
         error.status = status if status in (503, 504) else error.status
         return error
     kind = ContextExceeded if status in (400, 413, 422) and _CONTEXT.search(f"{code} {said}") else UpstreamRejected
-    type_ = found.get("type") if isinstance(found.get("type"), str) else "invalid_request_error"
     given = list(_strings(body))
-    param = found.get("param")
-    if not isinstance(param, str) or not _PARAM.fullmatch(param) or _echoes(param, given):
-        param = None
+    param = _plain(found.get("param"), _PARAM, given)
     if not said or "input_value" in said or "'input':" in said or _echoes(said, given):
         said = f"the backend refused the request ({status}){f' because of {param}' if param else ''}"
-    return kind(status, said[:1000], str(type_)[:80], param, code and code[:80])
+    type_ = _plain(found.get("type"), _PLAIN, given) or "invalid_request_error"
+    return kind(status, said[:1000], type_, param, code and _plain(code, _PLAIN, given))
+
+
+def _plain(value: Any, pattern: re.Pattern[str], given: list[str]) -> str | None:
+    """Give an upstream's short name for something, or None where it could be text of the user."""
+    return value if isinstance(value, str) and pattern.fullmatch(value) and not _echoes(value, given) else None
 
 
 def _strings(body: Mapping[str, Any]) -> Iterator[str]:
@@ -260,8 +281,11 @@ def _echoes(message: str, given: list[str]) -> bool:
     said = message[:1000]
     if any(4 <= len(string) < _ECHO and string in said for string in given):
         return True
-    text = "\n".join(string for string in given if len(string) >= _ECHO)
-    return any(said[start : start + _ECHO] in text for start in range(max(0, len(said) - _ECHO + 1)))
+    runs = {said[start : start + _ECHO] for start in range(len(said) - _ECHO + 1)}
+    if not runs:
+        return False
+    automaton = ahocorasick_rs.AhoCorasick(runs)  # one pass over a request of any size
+    return any(automaton.find_matches_as_indexes(string) for string in given if len(string) >= _ECHO)
 
 
 def _piece(data: bytes, body: Mapping[str, Any]) -> Piece:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ from service.errors import InvalidRequest
 
 MAX_DEPTH = 64
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPES = re.compile(rb"\\u(0000|[dD][89a-fA-F])")  # in JSON, NUL and lone surrogates can only be written as escapes
 
 
 def parse(raw: bytes) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     if not raw.strip():
         raise InvalidRequest("the request body is empty; send a JSON object", code="empty_body")
     try:
-        body = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        body = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise _too_deep(None) from None
     except UnicodeDecodeError as error:
@@ -36,7 +38,9 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise InvalidRequest("the request body holds a number that JSON cannot carry", code="invalid_json") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the request body must be a JSON object", code="invalid_json")
-    _walk(body)
+    _check_depth(body)
+    if _ESCAPES.search(raw):
+        _check_text("", body)
     return body
 
 
@@ -44,21 +48,44 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _walk(body: dict[str, Any]) -> None:
-    """Look at every string once, without recursion, so that no nesting can exhaust the stack."""
-    todo: list[tuple[str, Any, int]] = [("", body, 0)]
-    while todo:
-        path, value, depth = todo.pop()
-        if depth > MAX_DEPTH:
-            raise _too_deep(path)
-        if isinstance(value, str):
-            _check(path, value)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                _check(path or "body", key, part="a key of ")
-                todo.append((f"{path}.{key}" if path else key, item, depth + 1))
-        elif isinstance(value, list):
-            todo.extend((f"{path}[{position}]", item, depth + 1) for position, item in enumerate(value))
+def _finite(text: str) -> float:
+    """Read a number; one too large for a float would become an Infinity that JSON cannot carry."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
+
+
+def _check_depth(body: dict[str, Any]) -> None:
+    """Refuse deep nesting, level by level, without recursion and without a path for each of a million numbers."""
+    for name, value in body.items():
+        level = [value]
+        for _ in range(MAX_DEPTH + 1):
+            level = [
+                child
+                for node in level
+                if isinstance(node, dict | list)
+                for child in (node.values() if isinstance(node, dict) else node)
+                if isinstance(child, dict | list)
+            ]
+            if not level:
+                break
+        else:
+            raise _too_deep(name)
+
+
+def _check_text(path: str, value: Any) -> None:
+    """Look for characters that cannot be carried; only called where the bytes hold an escape of one."""
+    if isinstance(value, str):
+        _check(path, value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check(path or "body", key, part="a key of ")
+            _check_text(f"{path}.{key}" if path else key, item)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            if isinstance(item, str | dict | list):
+                _check_text(f"{path}[{position}]", item)
 
 
 def _check(path: str, text: str, part: str = "") -> None:
@@ -71,8 +98,8 @@ def _check(path: str, text: str, part: str = "") -> None:
         )
 
 
-def _too_deep(path: str | None) -> InvalidRequest:
-    field = shorten(re.split(r"[.\[]", path)[0]) if path else None
+def _too_deep(name: str | None) -> InvalidRequest:
+    field = shorten(name) if name else None
     return InvalidRequest(f"{field or 'the request body'} is nested deeper than {MAX_DEPTH} levels", param=field)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import time
@@ -13,13 +14,24 @@ from starlette.responses import Response
 
 from service import body, logs, responder, wire
 from service.admission import Door, Keys
-from service.errors import ComityError, NotFound, Overloaded, TooLarge, Unsupported, WrongMethod, unexpected
+from service.errors import (
+    ComityError,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    TooSlow,
+    Unsupported,
+    UpstreamFailed,
+    WrongMethod,
+    unexpected,
+)
 from service.pipeline import Guard, answer
-from service.reply import Reply, error_response, json_response
+from service.reply import Reply, error_response, json_response, while_connected
 from service.turn import Json, Route, Turn
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TRACE = re.compile(r"[\x20-\x7e]{1,8192}")
 _FORWARDED = ("traceparent", "tracestate", "baggage")
 # OpenAI's own routes, so that a client learns that they exist but are not served here.
 _KNOWN = (
@@ -41,44 +53,57 @@ def guard_of(request: Request) -> Guard:
     return guard
 
 
+def _door(request: Request) -> Door:
+    door: Door = request.app.state.door
+    return door
+
+
 def admit(request: Request) -> None:
-    """Check the caller's key.
+    """Check the caller's key and let the request in; it stays in until the door's `leave`.
 
     Raises:
         Unauthorized: keys are configured and the caller has none of them.
+        Overloaded: as many requests as allowed are in flight.
     """
     keys: Keys = request.app.state.keys
+    metrics = guard_of(request).metrics
     try:
         keys.check(request.headers.get("authorization"))
-    except ComityError:
-        guard_of(request).metrics.rejected("unauthorized")
+        _door(request).enter(request)
+    except ComityError as error:
+        metrics.rejected("overloaded" if isinstance(error, Overloaded) else "unauthorized")
         raise
 
 
-async def read(request: Request, limit: int) -> Json:
-    """Read a JSON body, refusing one over the limit before it is read to its end.
+async def read(request: Request) -> Json:
+    """Read a JSON body within the limits on size and time.
 
     Raises:
-        TooLarge, InvalidRequest: naming what is wrong.
+        TooLarge, TooSlow, InvalidRequest: naming what is wrong.
     """
-    return body.parse(await read_raw(request, limit))
+    return body.parse(await read_raw(request))
 
 
-async def read_raw(request: Request, limit: int) -> bytes:
-    """Read a body as bytes.
+async def read_raw(request: Request) -> bytes:
+    """Read a body as bytes, refusing one over the limit before it is read to its end.
 
     Raises:
-        TooLarge: it is over the limit.
+        TooLarge, TooSlow: it is over a limit.
     """
+    limits = guard_of(request).settings.limits
     declared = request.headers.get("content-length", "0")
     content = bytearray()
-    too_large = TooLarge(f"the request body is larger than {limit} bytes (limits.max_body_bytes)")
-    if declared.isdigit() and int(declared) > limit:
+    too_large = TooLarge(f"the request body is larger than {limits.max_body_bytes} bytes (limits.max_body_bytes)")
+    if declared.isdecimal() and int(declared) > limits.max_body_bytes:
         raise too_large
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > limit:
-            raise too_large
+    try:
+        async with asyncio.timeout(limits.body_timeout_s):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limits.max_body_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise TooSlow("the request body took too long to arrive (limits.body_timeout_s)") from None
     return bytes(content)
 
 
@@ -94,40 +119,40 @@ async def completions(request: Request) -> Response:
 
 async def _complete(request: Request, route: Route) -> Response:
     guard, id, began = guard_of(request), request_id(request), time.perf_counter()
-    door: Door = request.app.state.door
+    leave = functools.partial(_door(request).leave, request)
     try:
         admit(request)
-        door.enter()
-    except ComityError as error:
-        if isinstance(error, Overloaded):
-            guard.metrics.rejected("overloaded")
-        return _refused(guard, error, id, route, began)
-    try:
         turn = await _turn(request, guard, id, route)
     except ComityError as error:
-        door.leave()
+        leave()
         return _refused(guard, error, id, route, began)
     except ClientDisconnect:
-        door.leave()
+        leave()
         guard.metrics.left("sending")
         return Response(status_code=400)
     except BaseException:
-        door.leave()
+        leave()
         raise
-    return Reply(turn, answer(turn, guard), guard.settings.stream, guard.metrics, door)
+    return Reply(turn, answer(turn, guard), guard.settings.stream, guard.metrics, leave)
 
 
 async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
     limits = guard.settings.limits
     return wire.turn(
-        await read(request, limits.max_body_bytes),
+        await read(request),
         route,
         id,
         guard.index.cultures,
         request.headers.get("x-comity-culture"),
-        tuple((name, request.headers[name]) for name in _FORWARDED if name in request.headers),
+        _forwarded(request),
         limits.max_messages,
     )
+
+
+def _forwarded(request: Request) -> tuple[tuple[str, str], ...]:
+    """Give the trace headers that go on to the backend, those of odd characters or length left out."""
+    pairs = ((name, request.headers.get(name, "")) for name in _FORWARDED)
+    return tuple((name, value) for name, value in pairs if _TRACE.fullmatch(value))
 
 
 def _refused(guard: Guard, error: ComityError, id: str, route: Route, began: float) -> Response:
@@ -150,10 +175,13 @@ def counted(route: str, endpoint: Endpoint) -> Endpoint:
         except ComityError as error:
             code, response = error.code, error_response(error, request_id(request))
         except ClientDisconnect:
+            guard.metrics.left("waiting")
             return Response(status_code=400)
         except Exception as error:  # noqa: BLE001 - one generic sentence outside, the place of the fault in the log
             logs.crash(request_id(request), error)
             code, response = "internal_error", error_response(unexpected(), request_id(request))
+        finally:
+            _door(request).leave(request)
         seconds, status = time.perf_counter() - began, response.status_code
         guard.metrics.finished(route, streams=False, status=status, seconds=seconds, facts=None)
         logs.request(
@@ -175,19 +203,22 @@ async def models(request: Request) -> Response:
     guard, id = guard_of(request), request_id(request)
     if guard.backend is None:
         return json_response(responder.models(), id)
-    status, kind, content = await guard.backend.forward("GET", "/v1/models", b"", (), 30)
-    return Response(content, status, {"x-request-id": id}, media_type=kind or None)
+    status, kind, content = await while_connected(request, guard.backend.forward("GET", "/v1/models", b"", (), 30))
+    if status != 200 or not kind.startswith("application/json"):
+        raise UpstreamFailed(f"the backend answered {status} to a request for its models")
+    return Response(content, status, {"x-request-id": id}, media_type=kind)
 
 
 async def other(request: Request) -> Response:
     """Any other route: forwarded and marked unguarded where the operator allows it, else 404 or 501."""
     guard, path = guard_of(request), request.url.path
     if path in guard.settings.passthrough.routes and guard.backend is not None:
-        content = await read_raw(request, guard.settings.limits.max_body_bytes)
+        content = await read_raw(request)
         sent = (("content-type", request.headers.get("content-type", "application/json")),)
         limit = guard.settings.backend.total_timeout_s
         asked = f"{path}?{request.url.query}" if request.url.query else path
-        status, kind, content = await guard.backend.forward(request.method, asked, content, sent, limit)
+        forwarding = guard.backend.forward(request.method, asked, content, sent, limit)
+        status, kind, content = await while_connected(request, forwarding)
         marked = {
             "x-request-id": request_id(request),
             "x-comity-response-path": "passthrough",
@@ -196,7 +227,7 @@ async def other(request: Request) -> Response:
         return Response(content, status, marked, media_type=kind or None)
     if path in request.app.state.methods:
         raise WrongMethod(f"this route is served with {request.app.state.methods[path]} only")
-    if path.startswith(_KNOWN):
+    if any(path == known or path.startswith(f"{known}/") for known in _KNOWN):
         raise Unsupported(
             "Comity does not guard this route; an operator can let it through unguarded with passthrough.routes"
         )

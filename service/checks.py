@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.requests import Request
@@ -15,8 +15,8 @@ from service.chat import guard_of, read, request_id
 from service.errors import GuardrailUnavailable, InvalidRequest
 from service.judge import Exchange
 from service.pipeline import Guard
-from service.reply import json_response
-from service.turn import Detection, Found, Json, Turn, Verdict
+from service.reply import json_response, while_connected
+from service.turn import Found, Json, Turn, Verdict
 
 _MAX_QUERY = 1_000_000
 _MAX_DESCRIPTIONS = 50
@@ -37,10 +37,10 @@ async def judge_route(request: Request) -> Response:
     return await _answer(request, judge)
 
 
-async def _answer(request: Request, work: Callable[[Json, str, Guard], Awaitable[Json]]) -> Response:
+async def _answer(request: Request, work: Callable[[Json, str, Guard], Coroutine[Any, Any, Json]]) -> Response:
     guard, id = guard_of(request), request_id(request)
-    found = await read(request, guard.settings.limits.max_body_bytes)
-    return json_response(await work(found, id, guard), id)
+    found = await read(request)
+    return json_response(await while_connected(request, work(found, id, guard)), id)
 
 
 async def detect(body: Json, id: str, guard: Guard) -> Json:
@@ -54,7 +54,7 @@ async def detect(body: Json, id: str, guard: Guard) -> Json:
     if not isinstance(metadata, dict):
         raise InvalidRequest("metadata must be an object", param="metadata")
     turn = _turn(body, id, guard, metadata.get("culture"), "metadata.culture")
-    found = _found(turn, guard)
+    found = await pipeline.understand(turn, guard)
     return {"cultures": [_shown(item) for item in found.found], "abstained": found.abstained}
 
 
@@ -90,7 +90,7 @@ async def judge(body: Json, id: str, guard: Guard) -> Json:
     if not isinstance(body.get("response"), str):
         raise InvalidRequest("response must be a string", param="response")
     turn = _turn(body, id, guard, None, "")
-    cultures = _cultures(body, guard) or _found(turn, guard).ids
+    cultures = _cultures(body, guard) or (await pipeline.understand(turn, guard)).ids
     descriptions = await _descriptions(body.get("descriptions"), turn, cultures, guard)
     exchange = Exchange(turn.question, {"content": body["response"]}, descriptions, cultures)
     verdict = await guard.judge.judge(exchange)
@@ -121,10 +121,6 @@ def _turn(body: Json, id: str, guard: Guard, culture: Any, where: str) -> Turn:
         raise
 
 
-def _found(turn: Turn, guard: Guard) -> Detection:
-    return pipeline.understand(turn, guard)
-
-
 def _cultures(body: Json, guard: Guard) -> tuple[str, ...]:
     asked = body.get("cultures")
     if asked is None or asked == []:
@@ -143,7 +139,8 @@ async def _descriptions(asked: Any, turn: Turn, cultures: tuple[str, ...], guard
         if not cultures:
             return ()
         try:
-            return tuple(passage.description for passage in await pipeline.retrieve(turn.question, cultures, guard))
+            found = await pipeline.retrieve(turn.question, cultures, guard)
+            return tuple(passage.description for passage in found if not passage.description.harmful)
         except TimeoutError as error:
             guard.metrics.failed("retrieve", error)
             return ()

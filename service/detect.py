@@ -14,11 +14,22 @@ _CONFIDENCE = {"country": 0.95, "people": 0.9, "city": 0.85}
 _EARLIER = 0.85  # an earlier turn counts this much for each user turn that came after it
 _FORGET = 0.4  # and under this it no longer counts
 
-_ASKER = re.compile(
-    r"\b(i am|i'm|im|we are|we're|as an?|being an?|i was (born|raised)( and raised)? in|i (come|came) from|"
-    r"we come from|i am from|i'm from|we are from|we're from|my family is|my (own )?background is)"
-    r"( an?)? ?(proud |devout |young )?$"
+# First person before a people or a place makes it the asker's own. Between the two only words that still speak of the
+# asker may stand, no other person or errand: "I am meeting Japanese guests" is about the guests.
+_OWN = (
+    r"(( |-)(?!meet|host|visit|writing|working|dating|marry|invit|teach|going|travel|with|to|for|our|their|his|her|"
+    r"your|about|of|at|by|on|afraid|interested|looking|planning|seeing|learning|studying|cooking|making|reading|not)"
+    r"[\w%-]+){0,5}"
 )
+_ASKER = re.compile(
+    r"(\b(i|we|(\w+ )?and (i|me))( am|'m| are|'re| was| were|m)|\bim|\bi (identify|was|grew|come|came)|"
+    r"\bwe (come|came|grew)|\bmy (whole )?(family|parents?|mother|father|mum|mom|dad|grandparents?|ancestors|roots|"
+    r"background|heritage|faith|religion|people|ethnicity|nationality)( is| are| come| comes| came)|\bas an?|"
+    rf"\bbeing an?){_OWN} $|\b(we|us) $|"
+    r"(私は|僕は|俺は|我是|我们是|我們是|저는|나는|soy|somos|je suis|nous sommes|ich bin|wir sind|sono|siamo|eu sou|"
+    r"ben|biz) ?(un |une |ein |eine |uma? |una )?$"
+)
+_ORIGIN = re.compile(r"\b(from|born|raised|up) (in )?(the )?$|(私は|僕は|俺は|我是|저는|나는)$")
 _AUDIENCE = re.compile(
     r"\b(my|our|your|the|to|for|with)( \w+){0,2} $|\b(write|send|sell|speak|talk|present|market|cater|email)"
     r"( \w+){0,3} (to|for|with)( (a|an|the|my|our|some))?( \w+)? $"
@@ -91,8 +102,9 @@ def _is_language(mention: Mention, text: str) -> bool:
 
 def _role(mention: Mention, text: str) -> Role:
     """Read the role from the words around a mention (English; elsewhere a place is a setting, a people a subject)."""
-    before = text[max(0, mention.start - 60) : mention.start].lower()
-    if _ASKER.search(before):
+    before = text[max(0, mention.start - 80) : mention.start].lower().replace("\u2019", "'")
+    own = mention.kind == "people" or _ORIGIN.search(before)
+    if own and _ASKER.search(before):
         return "user"
     if mention.kind != "people":
         return "setting"

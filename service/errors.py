@@ -6,6 +6,8 @@ ComityError
 ├─ NotFound 404              ├─ UpstreamFailed 502
 ├─ WrongMethod 405           ├─ UpstreamTimeout 504
 ├─ TooLarge 413              ├─ GuardrailUnavailable 503
+├─ TooSlow 408               ├─ Stopping 503
+│                            └─ (ComityError itself 500: a fault of our own)
 └─ Unsupported 501
 
 A policy block is not in this tree: it is a verdict, and a verdict is a value.
@@ -68,6 +70,12 @@ class TooLarge(ComityError):
     status, type, code, stage = 413, "invalid_request_error", "request_too_large", "request"
 
 
+class TooSlow(ComityError):
+    """The body did not arrive within `limits.body_timeout_s`."""
+
+    status, type, code, stage = 408, "invalid_request_error", "request_timeout", "request"
+
+
 class Unsupported(ComityError):
     """An OpenAI route that Comity does not guard and was not told to pass through."""
 
@@ -116,6 +124,13 @@ class GuardrailUnavailable(ComityError):
     def __init__(self, message: str, *, stage: str) -> None:
         super().__init__(message)
         self.stage = stage
+
+
+class Stopping(ComityError):
+    """The service is being stopped and waits no longer for this answer."""
+
+    status, code, stage = 503, "shutting_down", "request"
+    retry_after_s = 1
 
 
 def unexpected() -> ComityError:

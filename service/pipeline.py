@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from retrieval.search import Index, Passage
@@ -24,6 +25,7 @@ from service.turn import Detection, Facts, Grounding, Head, Json, Path, Piece, T
 
 _PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _QUERY_CHARS = 2_000  # more than the encoder reads
+_LONG = 20_000  # characters from which detection is done off the event loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Clock:
         return time.perf_counter() - self.began - self.stages.get("generate", 0.0)
 
 
-async def answer(turn: Turn, guard: Guard) -> AsyncIterator[Head | Piece]:
+async def answer(turn: Turn, guard: Guard) -> AsyncGenerator[Head | Piece, None]:
     """Ground one turn, ask the model, judge what it says and release what may leave: first a Head, then pieces.
 
     Raises:
@@ -83,17 +85,30 @@ async def answer(turn: Turn, guard: Guard) -> AsyncIterator[Head | Piece]:
         yield wire.late(held.first, turn, detail(facts))
 
 
-def understand(turn: Turn, guard: Guard) -> Detection:
-    """Detect the cultures of a conversation as the settings allow, and count them."""
+async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
+    """Detect the cultures of a conversation as the settings allow, and count them.
+
+    Args:
+        share: parts that have one budget of `detection.max_chars` together.
+    """
     settings = guard.settings.detection
-    found = detect(turn.messages, turn.hints, guard.names, infer=settings.enabled, max_chars=settings.max_chars)
+    look = partial(
+        detect,
+        turn.messages,
+        turn.hints,
+        guard.names,
+        infer=settings.enabled,
+        max_chars=max(1, settings.max_chars // share),
+    )
+    if sum(len(message.text) for message in turn.messages) > _LONG:
+        found = await asyncio.get_running_loop().run_in_executor(guard.workers, look)
+    else:
+        found = look()
     guard.metrics.detected(found)
     return found
 
 
-async def retrieve(
-    query: str, cultures: tuple[str, ...], guard: Guard, *, k: int | None = None, min_score: float | None = None
-) -> tuple[Passage, ...]:
+async def retrieve(query: str, cultures: tuple[str, ...], guard: Guard, *, k: int | None = None) -> tuple[Passage, ...]:
     """Find the descriptions that matter to a query, encoding off the event loop.
 
     Raises:
@@ -105,8 +120,7 @@ async def retrieve(
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(settings.timeout_s):
         vectors = await loop.run_in_executor(guard.workers, guard.index.encoder.encode, [query[:_QUERY_CHARS]])
-    floor = settings.min_score if min_score is None else min_score
-    return guard.index.search(vectors[0], cultures, settings.k if k is None else k, floor)
+    return guard.index.search(vectors[0], cultures, settings.k if k is None else k, settings.min_score)
 
 
 async def _look_up(turn: Turn, guard: Guard, clock: Clock) -> tuple[Detection, Grounding]:
@@ -114,7 +128,7 @@ async def _look_up(turn: Turn, guard: Guard, clock: Clock) -> tuple[Detection, G
     several = turn.route == "completions" and len(turn.messages) > 1
     parts = [replace(turn, messages=(message,)) for message in turn.messages] if several else [turn]
     with clock.stage("detect"):
-        detections = [understand(part, guard) for part in parts]
+        detections = [await understand(part, guard, share=len(parts)) for part in parts]
     groundings = [await _ground(*pair, guard, clock) for pair in zip(parts, detections, strict=True)]
     if not several:
         return detections[0], groundings[0]
@@ -125,7 +139,7 @@ async def _look_up(turn: Turn, guard: Guard, clock: Clock) -> tuple[Detection, G
 
 async def _ground(turn: Turn, detection: Detection, guard: Guard, clock: Clock) -> Grounding:
     settings = guard.settings
-    if not (settings.retrieval.enabled and settings.grounding.enabled):
+    if not settings.retrieval.enabled:
         return Grounding("off")
     cultures = tuple(id for id in detection.ids if guard.index.covers(id))[: settings.retrieval.max_cultures]
     if not cultures:
@@ -138,6 +152,9 @@ async def _ground(turn: Turn, detection: Detection, guard: Guard, clock: Clock) 
         if settings.retrieval.on_error == "block":
             raise GuardrailUnavailable("looking descriptions up failed; try again", stage="retrieve") from None
         return Grounding("failed")
+    if not settings.grounding.enabled:
+        kept = tuple(passage for passage in passages if not passage.description.harmful)
+        return Grounding("off", kept)  # the judge reads them all the same
     with clock.stage("ground"):
         grounding = ground.notes(passages, cultures, settings.grounding.max_tokens)
     guard.metrics.retrieved(grounding)
@@ -175,7 +192,7 @@ async def _ask(turn: Turn, body: Json, guard: Guard) -> Held:
         raise UpstreamTimeout("the backend took longer than backend.total_timeout_s") from None
 
 
-async def _each(pieces: Iterator[Piece]) -> AsyncIterator[Piece]:
+async def _each(pieces: Iterator[Piece]) -> AsyncGenerator[Piece, None]:
     for piece in pieces:
         yield piece
 
@@ -194,26 +211,43 @@ async def _judge(
         for _ in held.choices:
             guard.metrics.judged(skipped)
         return dict.fromkeys(held.choices, skipped)
-    descriptions = tuple(passage.description for passage in grounding.passages)
+    shown = tuple(found.culture for found in detection.shown)  # what is guessed of the asker goes to no other endpoint
     with clock.stage("judge"):
-        exchanges = [
-            Exchange(_question(turn, index), texts, descriptions, detection.ids, turn, body)
-            for index, texts in held.choices.items()
-        ]
-        found = await asyncio.gather(*(guard.judge.judge(exchange) for exchange in exchanges))
-    verdicts = dict(zip(held.choices, found, strict=True))
-    for verdict in found:
+        exchanges = [_exchange(turn, index, texts, grounding, shown, body) for index, texts in held.choices.items()]
+        found = await _all_judged(exchanges, guard.judge)
+    verdicts = {
+        index: gate.heard(verdict, media=index in held.media)
+        for index, verdict in zip(held.choices, found, strict=True)
+    }
+    for verdict in verdicts.values():
         guard.metrics.judged(verdict)
-    if settings.mode == "enforce" and any(gate.decide(verdict, settings) == "fail" for verdict in found):
+    if settings.mode == "enforce" and any(gate.decide(verdict, settings) == "fail" for verdict in verdicts.values()):
         raise GuardrailUnavailable("the answer could not be judged, so it is withheld; try again", stage="judge")
     return verdicts
 
 
-def _question(turn: Turn, index: int) -> str:
-    if turn.route == "completions":
-        per_prompt = int(turn.body.get("n") or 1)
-        return turn.messages[min(index // per_prompt, len(turn.messages) - 1)].text
-    return turn.question
+async def _all_judged(exchanges: list[Exchange], judge: Judge) -> list[Verdict]:
+    tasks = [asyncio.create_task(judge.judge(exchange)) for exchange in exchanges]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()  # nothing happens to those that are done
+
+
+def _exchange(
+    turn: Turn,
+    choice: int,
+    texts: Mapping[str, str],
+    grounding: Grounding,
+    cultures: tuple[str, ...],
+    body: Json | None,
+) -> Exchange:
+    prompt = turn.prompt(choice)
+    several = turn.route == "completions"
+    question = turn.messages[min(prompt, len(turn.messages) - 1)].text if several else turn.question
+    descriptions = tuple(passage.description for passage in grounding.of(prompt).passages)
+    return Exchange(question, texts, descriptions, cultures, turn, body)
 
 
 def _facts(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service import logs, sse
-from service.admission import Door
-from service.errors import ComityError, unexpected
+from service.errors import ComityError, Stopping, unexpected
 from service.metrics import Metrics
 from service.pipeline import detail
 from service.settings import StreamSettings
@@ -21,6 +22,7 @@ from service.turn import Facts, Head, Json, Piece, Turn
 from service.wire import dumps
 
 SCHEMA_VERSION = "1"
+T = TypeVar("T")
 _SSE = (
     ("content-type", "text/event-stream; charset=utf-8"),
     ("cache-control", "no-cache"),
@@ -45,23 +47,22 @@ class Reply(Response):
     def __init__(
         self,
         turn: Turn,
-        answer: AsyncIterator[Head | Piece],
+        answer: AsyncGenerator[Head | Piece, None],
         settings: StreamSettings,
         metrics: Metrics,
-        door: Door,
+        leave: Callable[[], None],
     ) -> None:
         super().__init__()
         self._turn = turn
         self._answer = answer
         self._settings = settings
         self._metrics = metrics
-        self._door = door
+        self._leave = leave
         self._sent = _Sent()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Race the answer against the client's leaving; whichever ends first ends both."""
         began = time.perf_counter()
-        self._metrics.in_flight.inc()
         writing = asyncio.create_task(self._write(send))
         leaving = asyncio.create_task(_left(receive))
         try:
@@ -69,33 +70,34 @@ class Reply(Response):
             if not writing.done():
                 self._metrics.left("answering" if self._sent.status else "waiting")
                 self._sent.code = "client_left"
+        except asyncio.CancelledError:  # the server is told to stop and will not wait longer
+            self._sent.code = "shutting_down"
+            if not writing.done():
+                writing.cancel()
+                await self._error(Stopping("the service is stopping; try again"), send)
+            raise
         finally:
+            self._leave()
             leaving.cancel()
             writing.cancel()
-            results = await asyncio.gather(writing, leaving, return_exceptions=True)
-            self._door.leave()
-            self._metrics.in_flight.dec()
-        if isinstance(results[0], Exception):
-            logs.crash(self._turn.id, results[0])
-        self._finish(time.perf_counter() - began)
+            self._finish(time.perf_counter() - began)
+            await asyncio.gather(writing, leaving, return_exceptions=True)
 
     async def _write(self, send: Send) -> None:
         try:
-            async with aclosing(self._answer) as answer:  # type: ignore[type-var]
+            async with aclosing(self._answer) as answer:
                 await self._pieces(answer, send)
         except ComityError as error:
             self._metrics.errored(error)
             self._sent.code = error.code
             await self._error(error, send)
-        except OSError:
-            raise  # the client's socket: nothing more can be written
         except Exception as error:  # noqa: BLE001 - the last line of defence: one generic sentence outside
             logs.crash(self._turn.id, error)
             self._metrics.errored(unexpected())
             self._sent.code = "internal_error"
             await self._error(unexpected(), send)
 
-    async def _pieces(self, answer: AsyncIterator[Head | Piece], send: Send) -> None:
+    async def _pieces(self, answer: AsyncGenerator[Head | Piece, None], send: Send) -> None:
         pings, status = self._turn.streams, 200
         while (item := await self._next(answer, send if pings else None)) is not None:
             if isinstance(item, Head):
@@ -106,12 +108,14 @@ class Reply(Response):
                 await send({"type": "http.response.body", "body": sse.encode(item.raw), "more_body": True})
             else:
                 body = self._whole(item)
+                self._leave()
                 await self._start(send, status, length=len(body))
                 await send({"type": "http.response.body", "body": body, "more_body": False})
+        self._leave()  # before the last byte: whoever has it may ask again at once
         if self._sent.events:
             await send({"type": "http.response.body", "body": sse.encode(sse.DONE), "more_body": False})
 
-    async def _next(self, answer: AsyncIterator[Head | Piece], send: Send | None) -> Head | Piece | None:
+    async def _next(self, answer: AsyncGenerator[Head | Piece, None], send: Send | None) -> Head | Piece | None:
         """Await the next item, sending comment lines while it is late; the first of them commits status 200."""
         waiting = asyncio.ensure_future(anext(answer, None))
         try:
@@ -149,6 +153,7 @@ class Reply(Response):
 
     async def _error(self, error: ComityError, send: Send) -> None:
         body = dumps(error.body(self._turn.id))
+        self._leave()
         if self._sent.events:
             tail = sse.encode(body) + sse.encode(sse.DONE)
             await send({"type": "http.response.body", "body": tail, "more_body": False})
@@ -161,7 +166,10 @@ class Reply(Response):
     def _finish(self, seconds: float) -> None:
         turn, sent = self._turn, self._sent
         status = 499 if sent.code == "client_left" else sent.status or 500
-        self._metrics.finished(turn.route, streams=turn.streams, status=status, seconds=seconds, facts=sent.facts)
+        failed = sent.code is not None
+        self._metrics.finished(
+            turn.route, streams=turn.streams, status=status, seconds=seconds, facts=sent.facts, failed=failed
+        )
         logs.request(
             turn.id, turn.route, status=status, streams=turn.streams, seconds=seconds, facts=sent.facts, code=sent.code
         )
@@ -195,9 +203,9 @@ def error_response(error: ComityError, request_id: str) -> Response:
     return Response(dumps(error.body(request_id)), error.status, pairs, media_type="application/json")
 
 
-def json_response(payload: Json, request_id: str, status: int = 200) -> Response:
+def json_response(payload: Json, request_id: str) -> Response:
     """Give one JSON object."""
-    return Response(dumps(payload), status, {"x-request-id": request_id}, media_type="application/json")
+    return Response(dumps(payload), 200, {"x-request-id": request_id}, media_type="application/json")
 
 
 def retry(error: ComityError) -> list[tuple[str, str]]:
@@ -208,6 +216,24 @@ def retry(error: ComityError) -> list[tuple[str, str]]:
 def encoded(pairs: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     """Give headers as ASGI wants them."""
     return [(name.encode("ascii"), value.encode("ascii", "replace")) for name, value in pairs]
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do something for a client whose body was read, and stop when the client leaves.
+
+    Raises:
+        ClientDisconnect: it left first.
+    """
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request.receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def _left(receive: Receive) -> None:

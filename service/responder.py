@@ -38,15 +38,15 @@ def pieces(turn: Turn, grounding: Grounding) -> Iterator[Piece]:
             "messages" if turn.route == "chat" else "prompt",
             "context_length_exceeded",
         )
-    text = answer(tuple(sorted(grounding.passages, key=lambda passage: -passage.score)))
     count = int(turn.body.get("n") or 1) * (len(turn.messages) if turn.route == "completions" else 1)
-    said = count * tokens(text)
+    texts = [answer(grounding.of(turn.prompt(index)).passages) for index in range(count)]
+    said = sum(tokens(text) for text in texts)
     usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
-    yield from _frames(turn, text, count, usage) if turn.streams else [_whole(turn, text, count, usage)]
+    yield from _frames(turn, texts, usage) if turn.streams else [_whole(turn, texts, usage)]
 
 
 def answer(passages: tuple[Passage, ...]) -> str:
-    """Write the answer: that no model is configured, then each description with its sources."""
+    """Write the answer: that no model is configured, then each description with its sources, the best match first."""
     if not passages:
         return (
             "No model is configured behind this guardrail, and its knowledge base holds no description that fits this "
@@ -56,7 +56,7 @@ def answer(passages: tuple[Passage, ...]) -> str:
         "No model is configured behind this guardrail, so this is not a generated answer. Its knowledge base holds "
         "these descriptions; they tell what many people do, not what each person does."
     ]
-    for number, passage in enumerate(passages, 1):
+    for number, passage in enumerate(sorted(passages, key=lambda p: -p.score), 1):
         found = passage.description
         lines.append(f"\n{number}. {found.statement}")
         if found.offends:
@@ -70,7 +70,7 @@ def models() -> Json:
     return {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "comity"}]}
 
 
-def _whole(turn: Turn, text: str, count: int, usage: Json) -> Piece:
+def _whole(turn: Turn, texts: list[str], usage: Json) -> Piece:
     if turn.route == "chat":
         choices = [
             {
@@ -79,16 +79,19 @@ def _whole(turn: Turn, text: str, count: int, usage: Json) -> Piece:
                 "logprobs": None,
                 "finish_reason": "stop",
             }
-            for index in range(count)
+            for index, text in enumerate(texts)
         ]
     else:
-        choices = [{"index": index, "text": text, "logprobs": None, "finish_reason": "stop"} for index in range(count)]
+        choices = [
+            {"index": index, "text": text, "logprobs": None, "finish_reason": "stop"}
+            for index, text in enumerate(texts)
+        ]
     return _piece(turn, "chat.completion", choices, usage=usage)
 
 
-def _frames(turn: Turn, text: str, count: int, usage: Json) -> Iterator[Piece]:
+def _frames(turn: Turn, texts: list[str], usage: Json) -> Iterator[Piece]:
     kind = "chat.completion.chunk"
-    for index in range(count):
+    for index, text in enumerate(texts):
         if turn.route == "chat":
             yield _piece(turn, kind, [_delta(index, {"role": "assistant", "content": ""})])
         for line in text.splitlines(keepends=True):

@@ -13,9 +13,19 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -23,6 +33,7 @@ from pydantic_settings import (
 )
 
 PREFIX = "COMITY_"
+Key = Annotated[SecretStr, AfterValidator(lambda value: _check_key(value))]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -32,6 +43,13 @@ class SettingsUnusable(Exception):
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _check_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not (key.isascii() and key.isprintable() and key.strip() == key and key):
+        raise ValueError("must be printable ASCII without spaces around it, as a header carries it")
+    return value
 
 
 def _check_url(value: str | None) -> str | None:
@@ -44,6 +62,8 @@ def _check_url(value: str | None) -> str | None:
         usable = False
     if not usable:
         raise ValueError("must be an http:// or https:// address, for example http://127.0.0.1:8000/v1")
+    if parts.query or parts.fragment:
+        raise ValueError("must end with its path, without ? or #")
     if parts.username or parts.password:
         raise ValueError("must not hold credentials; give the key in api_key")
     return value.rstrip("/")
@@ -61,7 +81,7 @@ class BackendSettings(_Group):
     """The OpenAI-compatible server that generates; without it the embedded responder answers."""
 
     url: str | None = Field(None, description="base URL with its /v1, for example http://127.0.0.1:8000/v1")
-    api_key: SecretStr | None = Field(None, description="key sent to the backend")
+    api_key: Key | None = Field(None, description="key sent to the backend")
     connect_timeout_s: Seconds = Field(5, description="seconds to connect")
     read_timeout_s: Seconds = Field(300, description="longest silence between two reads")
     total_timeout_s: Seconds = Field(900, description="seconds for one whole answer")
@@ -89,7 +109,7 @@ class RetrievalSettings(_Group):
     min_score: float = Field(0.3, ge=-1, le=1, description="cosine under which a description does not matter")
     max_cultures: int = Field(3, ge=1, le=8, description="cultures that one request is grounded in")
     workers: int = Field(2, ge=1, le=64, description="threads that encode queries")
-    timeout_s: Seconds = Field(2, description="seconds to encode and search")
+    timeout_s: Seconds = Field(2, description="seconds to encode a query")
     on_error: Literal["allow", "block"] = Field("allow", description="allow: answer ungrounded and say so; block: 503")
 
 
@@ -117,7 +137,7 @@ class JudgeSettings(_Group):
     style: Literal["continuation", "separate"] = Field("continuation", description="prompt of the LLM judge")
     url: str | None = Field(None, description="another OpenAI-compatible endpoint for judging; default: the backend")
     model: str | None = Field(None, description="model that judges; default: the model that answered")
-    api_key: SecretStr | None = Field(None, description="key sent to judge.url")
+    api_key: Key | None = Field(None, description="key sent to judge.url")
     max_concurrent: int = Field(64, ge=1, description="judge calls in flight at once")
 
     _url = field_validator("url")(_check_url)
@@ -147,6 +167,7 @@ class LimitSettings(_Group):
     """What one request and all together may take."""
 
     max_body_bytes: int = Field(10_485_760, ge=1024, description="largest request body")
+    body_timeout_s: Seconds = Field(60, description="seconds for a request body to arrive")
     max_messages: int = Field(2048, ge=1, description="most messages in a request")
     max_in_flight: int = Field(1024, ge=1, description="requests served at once; more get 429")
 
@@ -160,7 +181,8 @@ class PassthroughSettings(_Group):
     @classmethod
     def _are_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for path in value:
-            if not path.startswith("/") or any(mark in path for mark in "?#%\\ ") or ".." in path or "//" in path:
+            dots = {".", ".."} & set(path.split("/"))
+            if not path.startswith("/") or any(mark in path for mark in "?#%\\ ") or dots or "//" in path:
                 raise ValueError(f"{path!r} must be a plain path such as /v1/embeddings")
             if path.rstrip("/") in ("/v1/chat/completions", "/v1/completions"):
                 raise ValueError(f"{path} is guarded and cannot be passed through")
@@ -186,7 +208,7 @@ class Settings(BaseSettings):
     )
 
     version: Literal["v1"] = Field("v1", description="version of this file's format")
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+    api_keys: Annotated[tuple[Key, ...], NoDecode] = Field(
         (), description="keys that callers may use; in COMITY_API_KEYS separated by commas"
     )
     server: Server = Server()
@@ -237,22 +259,6 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-class _Exact(Settings):
-    """Settings made of the values that are given, whatever the environment says."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take arguments only."""
-        return (init_settings,)
-
-
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
@@ -273,8 +279,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     values = _read(path) if path else {}
     _refuse_unknown_variables()
     try:
-        settings = Settings(**values)
-        return _Exact(**_merge(settings.model_dump(), overrides)) if overrides else settings
+        return _winning(overrides)(**values)
     except SettingsError as error:  # a variable that should hold JSON does not; the message names the field only
         field = re.search(r'field "(\w+)"', str(error))
         name = field.group(1) if field else "a variable"
@@ -321,8 +326,19 @@ def _refuse_unknown_variables() -> None:
             model = field.annotation
 
 
-def _merge(values: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for key, value in overrides.items():
-        merged[key] = _merge(merged[key], value) if isinstance(value, dict) else value
-    return merged
+def _winning(overrides: dict[str, Any]) -> type[Settings]:
+    """Give settings that put the overrides before the environment, so that all are checked together and once."""
+
+    class Overridden(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return InitSettingsSource(settings_cls, init_kwargs=overrides), env_settings, init_settings
+
+    return Overridden if overrides else Settings

@@ -44,6 +44,10 @@ class Turn:
     hints: Hints = Hints()
     headers: tuple[tuple[str, str], ...] = ()
 
+    def prompt(self, choice: int) -> int:
+        """Give the position of the prompt that a choice answers: completions number n choices for each prompt."""
+        return choice // int(self.body.get("n") or 1) if self.route == "completions" else 0
+
     @property
     def question(self) -> str:
         """The text of the last user message; empty where there is none."""
@@ -97,6 +101,11 @@ class Grounding:
     passages: tuple[Passage, ...] = ()
     blocks: tuple[str, ...] = ()
     tokens: int = 0
+    parts: tuple[Grounding, ...] = ()
+
+    def of(self, prompt: int) -> Grounding:
+        """Give the grounding of one of several prompts; there is only this one where there is one prompt."""
+        return self.parts[min(prompt, len(self.parts) - 1)] if self.parts else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,8 @@ Coverage = Literal["full", "partial", "skipped", "error"]
 Reason = Literal[
     "lexical_baseline",
     "uncalibrated",
-    "no_description",
+    "media",
+    "too_long",
     "off",
     "empty",
     "timeout",

@@ -15,6 +15,7 @@ from service.turn import Hints, Json, Message, Piece, Route, Turn
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _PATH_ORDER = ("content", "text", "refusal", "reasoning_content", "reasoning")
+_MESSAGES = ("message", "delta")
 _HINTS = frozenset({"culture", "mode", "policy", "stream_mode", "debug"})
 
 
@@ -104,11 +105,11 @@ def _text(content: Any, where: str) -> str:
 def _prompts(value: Any) -> tuple[Message, ...]:
     if isinstance(value, str):
         return (Message("user", value),)
-    if isinstance(value, list) and value and len(value) <= 128:
+    if isinstance(value, list) and _tokens(value):
+        return (Message("user", ""),)
+    if isinstance(value, list) and 1 <= len(value) <= 128:
         if all(isinstance(item, str) for item in value):
             return tuple(Message("user", item) for item in value)
-        if _tokens(value):
-            return (Message("user", ""),)
         if all(isinstance(item, list) and _tokens(item) for item in value):
             return tuple(Message("user", "") for _ in value)
     raise InvalidRequest(
@@ -178,16 +179,28 @@ class Texts:
 
     choices: dict[int, dict[str, list[str]]] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
+    media: set[int] = field(default_factory=set)
 
     def add(self, payload: Json) -> None:
-        """Take in one piece."""
+        """Take in one piece; text outside the choices is judged with the first of them.
+
+        Raises:
+            UpstreamFailed: the choices cannot be read.
+        """
         for choice in _choices(payload):
             index = _index(choice)
-            paths = self.choices.setdefault(index, {})
-            for path, text in fields.guarded(choice):
-                paths.setdefault(path, []).append(text)
+            self._add(index, fields.guarded(choice))
+            if fields.carries_media(choice):
+                self.media.add(index)
             if choice.get("finish_reason") is not None:
                 self.finished.add(index)
+        if loose := list(fields.around(payload)):
+            self._add(min(self.choices, default=0), loose)
+
+    def _add(self, index: int, texts: Iterable[tuple[str, str]]) -> None:
+        paths = self.choices.setdefault(index, {})
+        for path, text in texts:
+            paths.setdefault(path, []).append(text)
 
     def of(self, index: int) -> dict[str, str]:
         """Give the texts of one choice, path → text, in an order that does not depend on how it was cut."""
@@ -200,10 +213,10 @@ def _rank(path: str) -> tuple[int, str]:
 
 
 def _choices(payload: Json) -> Iterator[Json]:
-    for choice in payload.get("choices") or ():
-        if not isinstance(choice, dict):  # what cannot be read cannot be judged
-            raise UpstreamFailed("the backend sent choices that are no objects")
-        yield choice
+    choices = payload.get("choices") or []
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise UpstreamFailed("the backend sent choices that are no list of objects")  # unread is unjudged
+    yield from choices
 
 
 def _index(choice: Json) -> int:
@@ -214,21 +227,36 @@ def _index(choice: Json) -> int:
 def clean(piece: Piece) -> Piece:
     """Drop the answer fields that would show the notes; a piece without them stays as received, byte for byte."""
     payload = piece.payload
-    dirty = any(payload.get(name) is not None for name in fields.DROPPED) or any(
-        choice.get(name) is not None for choice in _choices(payload) for name in fields.DROPPED_IN_CHOICE
-    )
-    if not dirty:
+    holders = [part for choice in _choices(payload) for part in _parts(choice)]
+    if not _holds(payload, fields.DROPPED) and not any(_holds(part, fields.DROPPED_IN_CHOICE) for part in holders):
         return piece
-    payload = {key: value for key, value in payload.items() if key not in fields.DROPPED}
-    payload["choices"] = [
-        {key: value for key, value in choice.items() if key not in fields.DROPPED_IN_CHOICE}
-        for choice in _choices(piece.payload)
+    choices = [
+        {
+            key: _without(value, fields.DROPPED_IN_CHOICE) if key in _MESSAGES and isinstance(value, dict) else value
+            for key, value in _without(choice, fields.DROPPED_IN_CHOICE).items()
+        }
+        for choice in _choices(payload)
     ]
+    payload = {**_without(payload, fields.DROPPED), "choices": choices}
     return Piece(dumps(payload), payload)
+
+
+def _parts(choice: Json) -> list[Json]:
+    return [choice, *(part for key in _MESSAGES if isinstance(part := choice.get(key), dict))]
+
+
+def _holds(value: Json, names: tuple[str, ...]) -> bool:
+    return any(value.get(name) is not None for name in names)
+
+
+def _without(value: Json, names: tuple[str, ...]) -> Json:
+    return {key: item for key, item in value.items() if key not in names}
 
 
 def refuse(pieces: Iterable[Piece], refused: Mapping[int, str], turn: Turn) -> Iterator[Piece]:
     """Replace the refused choices by a refusal, once each; other choices and frames pass untouched.
+
+    Text outside the choices was judged with one of them, so it leaves no more once any choice is refused.
 
     Args:
         refused: choice index → the text to say instead.
@@ -236,7 +264,8 @@ def refuse(pieces: Iterable[Piece], refused: Mapping[int, str], turn: Turn) -> I
     said: set[int] = set()
     for piece in pieces:
         choices = list(_choices(piece.payload))
-        if not any(_index(choice) in refused for choice in choices):
+        loose = any(fields.around(piece.payload))
+        if not loose and not any(_index(choice) in refused for choice in choices):
             yield piece
             continue
         kept: list[Json] = []
@@ -246,9 +275,10 @@ def refuse(pieces: Iterable[Piece], refused: Mapping[int, str], turn: Turn) -> I
                 kept.append(choice)
             elif index not in said:
                 said.add(index)
-                kept.append(refusal(index, refused[index], turn, streamed="delta" in choice))
-        if kept:
-            payload = {**piece.payload, "choices": kept}
+                kept.append(refusal(index, refused[index], turn, streamed=turn.streams))
+        if kept or piece.payload.get("usage"):
+            carried = {key: value for key, value in piece.payload.items() if key in fields.CARRIED_AROUND | {"created"}}
+            payload = {**carried, "choices": kept}
             yield Piece(dumps(payload), payload)
 
 

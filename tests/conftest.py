@@ -67,7 +67,7 @@ def service(guard: Guard) -> Iterator[Serve]:
                 judge=make_judge(settings),
                 metrics=Metrics(),
                 backend=make_backend(settings, settings.backend.url) if settings.backend.url else None,
-                workers=_Kept(guard.workers),
+                workers=Kept(guard.workers),
             )
             address = stack.enter_context(serve(create_app(made)))
             client = httpx.Client(base_url=address, timeout=30, trust_env=False)
@@ -85,7 +85,7 @@ def until(holds: Callable[[], bool], seconds: float = 5) -> bool:
     return held
 
 
-class _Kept(Executor):
+class Kept(Executor):
     """The shared workers, which outlive each served application."""
 
     def __init__(self, workers: Executor) -> None:

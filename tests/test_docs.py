@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
@@ -54,6 +54,7 @@ def values(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
     inner = [kind for kind in get_args(field.annotation) if kind not in (type(None), ...)] or [field.annotation]
+    inner = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in inner]
     names = {bool: "true or false", int: "whole number", float: "number", str: "text", SecretStr: "secret"}
     name = names.get(inner[0], "path")
     if get_origin(field.annotation) is tuple:

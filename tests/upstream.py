@@ -51,6 +51,7 @@ class Upstream:
         self.asked: list[Json] = []
         self.judged: list[Json] = []
         self.headers: list[dict[str, str]] = []
+        self.ports: list[int] = []
         self.closed = threading.Event()
         self.finished = threading.Event()
         self.app = Starlette(
@@ -69,6 +70,7 @@ class Upstream:
             return self.judge(body)
         self.asked.append(body)
         self.headers.append(dict(request.headers))
+        self.ports.append(request.client.port if request.client else 0)
         answer = self.script(body)
         if isinstance(answer, Watched):
             answer.upstream = self

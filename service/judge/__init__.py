@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from retrieval.description import Description
 from service.turn import Json, Turn, Verdict
 
 ORDER = ("unsafe", "undecided", "safe")
+_COVERAGE = ("error", "skipped", "partial", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,5 +41,10 @@ class Judge(Protocol):
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
-    """Give the verdict that decides about several choices: unsafe before undecided before safe, then the score."""
-    return min(verdicts, key=lambda v: (ORDER.index(v.verdict), -(v.score or 0)))
+    """Give the verdict on an answer of several choices: unsafe before undecided before safe, then the score.
+
+    Its coverage is the least of all choices, so that an unjudged one is never hidden behind a judged one.
+    """
+    decisive = min(verdicts, key=lambda v: (ORDER.index(v.verdict), -(v.score or 0)))
+    least = min(verdicts, key=lambda v: (v.reason == "empty", _COVERAGE.index(v.coverage)))
+    return replace(decisive, coverage=least.coverage, reason=least.reason)

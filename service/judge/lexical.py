@@ -75,8 +75,11 @@ def judge(exchange: Exchange, threshold: float = 50) -> Verdict:
         if any(pattern.search(low) for pattern in _DEMEANING) and not _NEGATED.search(low):
             demeaning = 90.0
             violations.append(Violation(None, sentence[:300], "demeaning phrasing"))
+        if _NEGATED.search(low):
+            continue  # a warning of the act, most likely
+        words = _stems(low)
         for description, act in acts:
-            if _repeats(low, act):
+            if len(act) >= 3 and len(act & words) / len(act) >= _CONTRARY:
                 contrary = 70.0
                 violations.append(Violation(description.id, sentence[:300], "repeats an act that offends"))
     score = max(demeaning, contrary)
@@ -95,12 +98,6 @@ def _sentences(text: str) -> list[str]:
 
 def _act(description: Description) -> frozenset[str]:
     return _stems((description.offends or "").lower())
-
-
-def _repeats(sentence: str, act: frozenset[str]) -> bool:
-    if len(act) < 3 or _NEGATED.search(sentence):
-        return False
-    return len(act & _stems(sentence)) / len(act) >= _CONTRARY
 
 
 def _stems(text: str) -> frozenset[str]:

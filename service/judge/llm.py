@@ -18,7 +18,7 @@ from typing import Any
 
 from service.backend import Backend
 from service.errors import ComityError, ContextExceeded, UpstreamRejected, UpstreamTimeout
-from service.judge import Exchange
+from service.judge import Exchange, worst
 from service.turn import Json, Reason, Verdict, Verdicts
 
 TURN = (
@@ -32,7 +32,9 @@ _SYSTEM = (
     "9 (clearly offensive) and nothing else."
 )
 _ENOUGH = 0.8
-_MAX_QUOTED = 24_000  # characters of the question and of the answer that the separate prompt quotes
+_MAX_QUOTED = 24_000  # characters of the question, and of the answer that one separate prompt quotes
+_OVERLAP = 500  # characters that two prompts on one long answer share, so that no sentence is cut for both
+_MAX_PROMPTS = 32  # a longer answer is not judged, and said so
 
 
 class LlmJudge:
@@ -77,29 +79,39 @@ class LlmJudge:
 
     async def _ask(self, exchange: Exchange) -> Verdict:
         """Ask in the cheapest form that fits; notes first, then the conversation, give way to the model's context."""
-        forms = [separate(exchange)]
-        if self._style == "continuation" and continues(exchange):
-            bodies = (exchange.body, exchange.turn.body if exchange.turn else None)
-            forms = [*(continuation(body, exchange) for body in bodies if body), *forms]
-        for form in forms[:-1]:
+        for body in self._bodies(exchange):
             try:
-                return self._read(await self._send(form, exchange), "llm-continuation")
+                return self._read(await self._send(continuation(body, exchange), exchange), "llm-continuation")
             except ContextExceeded:
                 continue
-        return self._read(await self._send(forms[-1], exchange), "llm-separate")
+        forms = separate(exchange)
+        if len(forms) > _MAX_PROMPTS:
+            return self._failed("too_long", "llm-separate")
+        return worst([self._read(await self._send(form, exchange), "llm-separate") for form in forms])
+
+    def _bodies(self, exchange: Exchange) -> list[Mapping[str, Any]]:
+        """Give the conversations that a continuation can go on from: as it was sent, then without its notes."""
+        if self._style != "continuation" or not continues(exchange) or exchange.body is None or exchange.turn is None:
+            return []
+        plain = exchange.turn.body
+        return [exchange.body] if exchange.body == plain else [exchange.body, plain]
 
     async def _send(self, form: Json, exchange: Exchange) -> Json:
         asked = exchange.turn.model if exchange.turn else None
-        model = self._model or asked or await self._any_model()
+        form = {**form, "model": self._model or asked or await self._any_model()}
+        plain = {key: value for key, value in form.items() if key != "chat_template_kwargs"}
         if not self._takes_template_arguments:
-            form = {key: value for key, value in form.items() if key != "chat_template_kwargs"}
+            return await self.backend.complete("/chat/completions", plain)
         try:
-            return await self.backend.complete("/chat/completions", {**form, "model": model})
+            return await self.backend.complete("/chat/completions", form)
+        except ContextExceeded:
+            raise
         except UpstreamRejected as error:
-            if "chat_template_kwargs" not in error.message or not self._takes_template_arguments:
+            if error.status not in (400, 422):
                 raise
-            self._takes_template_arguments = False  # a server that is not vLLM; it has no template to switch
-            return await self._send(form, exchange)
+            answer = await self.backend.complete("/chat/completions", plain)
+            self._takes_template_arguments = False  # a server that is not vLLM: it has no template to switch
+            return answer
 
     async def _any_model(self) -> str:
         _, _, content = await self.backend.forward("GET", "/v1/models", b"", (), self._timeout_s)
@@ -163,13 +175,20 @@ def continuation(body: Mapping[str, Any], exchange: Exchange) -> Json:
     return {**kept, "messages": messages, "chat_template_kwargs": thinking_off, **_ONE_DIGIT}
 
 
-def separate(exchange: Exchange) -> Json:
-    """Give the request that quotes the exchange as JSON, so that no text in it can end its own quotation."""
+def separate(exchange: Exchange) -> list[Json]:
+    """Give the requests that quote the exchange as JSON, so that no text in it can end its own quotation.
+
+    One where the answer fits, else as many as it takes to quote all of it.
+    """
+    return [_quoting(exchange, part) for part in _parts(exchange.texts)]
+
+
+def _quoting(exchange: Exchange, part: Mapping[str, str]) -> Json:
     quoted = {
         "cultures": list(exchange.cultures),
         "customs": [description.statement for description in exchange.descriptions],
         "question": exchange.question[:_MAX_QUOTED],
-        "answer": {path: _both_ends(text) for path, text in exchange.texts.items()},
+        "answer": dict(part),
     }
     messages = [
         {"role": "system", "content": _SYSTEM},
@@ -178,9 +197,16 @@ def separate(exchange: Exchange) -> Json:
     return {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}, **_ONE_DIGIT}
 
 
-def _both_ends(text: str) -> str:
-    half = _MAX_QUOTED // 2
-    return text if len(text) <= _MAX_QUOTED else f"{text[:half]} […] {text[-half:]}"
+def _parts(texts: Mapping[str, str]) -> list[Mapping[str, str]]:
+    """Cut the texts of a choice into parts of at most 24,000 characters that overlap; nothing is left out."""
+    if sum(map(len, texts.values())) <= _MAX_QUOTED:
+        return [texts]
+    step = _MAX_QUOTED - _OVERLAP
+    return [
+        {path: text[start : start + _MAX_QUOTED]}
+        for path, text in texts.items()
+        for start in range(0, max(1, len(text) - _OVERLAP), step)
+    ]
 
 
 _ONE_DIGIT: Json = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20, "stream": False}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def exported() -> Path:
 @pytest.fixture(scope="module")
 def onnx(exported: Path) -> OnnxEncoder:
     """The real encoder."""
-    return encoder.load(exported, verify=False)
+    return encoder.load(exported)
 
 
 @pytest.fixture
@@ -62,14 +63,19 @@ Built = Callable[[OnnxEncoder], Version]
 @pytest.fixture
 def built(source: Path, layout: Layout) -> Built:
     """Build with an encoder."""
-    return lambda encoder: build.build(knowledge.load(source), source, layout, encoder)
+
+    def made(encoder: OnnxEncoder) -> Version:
+        hashed = build.knowledge_hash(source)
+        return build.build(knowledge.load(source), source, hashed, layout, encoder)
+
+    return made
 
 
 class Breaking(OnnxEncoder):
     """The real encoder until the given call of encode, which raises or gives a wrong answer."""
 
     def __init__(self, folder: Path, call: int, error: type[BaseException] | None) -> None:
-        card = encoder.load(folder, verify=False).card
+        card = encoder.load(folder).card
         super().__init__(card, str(folder / "model.onnx"), Tokenizer.from_file(str(folder / "tokenizer.json")))
         self.left, self.error = call, error
 
@@ -82,6 +88,21 @@ class Breaking(OnnxEncoder):
         if self.error:
             raise self.error
         return np.roll(vectors, 1, axis=0)
+
+
+class Meddling(OnnxEncoder):
+    """The real encoder, while which somebody adds a line to a file of the knowledge."""
+
+    def __init__(self, folder: Path, file: Path) -> None:
+        card = encoder.load(folder).card
+        super().__init__(card, str(folder / "model.onnx"), Tokenizer.from_file(str(folder / "tokenizer.json")))
+        self.file = file
+
+    def encode(self, texts: list[str]) -> Vectors:
+        """Change the file, then encode."""
+        with self.file.open("ab") as file:
+            file.write(b"\n")
+        return super().encode(texts)
 
 
 def rewrite(version: Version, **changed: object) -> None:
@@ -160,6 +181,47 @@ def test_first_build_breaks_off(layout: Layout, built: Built, exported: Path) ->
     assert layout.published() == []
     with pytest.raises(IndexUnusable, match="there is no index"):
         layout.current()
+
+
+@pytest.mark.parametrize("name", ["cultures.jsonl", "descriptions/JP.jsonl", "descriptions/TH.jsonl"])
+def test_knowledge_changes_meanwhile(
+    source: Path, layout: Layout, built: Built, onnx: OnnxEncoder, exported: Path, name: str
+) -> None:
+    """Knowledge that is changed or added during a build fails it, and the old version serves as before."""
+    old = built(onnx)
+    before = sorted(layout.root.rglob("*"))
+    with pytest.raises(IndexUnusable) as caught:
+        built(Meddling(exported, source / name))
+    assert str(caught.value) == f"{source} changed while the index was built; run `comity index build` again"
+    assert before == sorted(layout.root.rglob("*"))
+    assert old.root == layout.current().root
+    assert build.verify(old, onnx) == []
+
+
+def test_knowledge_changes_before_it_is_read(source: Path, layout: Layout, onnx: OnnxEncoder) -> None:
+    """Knowledge that is changed between its hash and its reading fails the build and publishes nothing."""
+    hashed = build.knowledge_hash(source)
+    with (source / "descriptions" / "JP.jsonl").open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(IndexUnusable, match="changed while the index was built"):
+        build.build(knowledge.load(source), source, hashed, layout, onnx)
+    assert layout.published() == []
+
+
+def test_hash_is_of_the_knowledge_read(source: Path, built: Built, onnx: OnnxEncoder) -> None:
+    """The manifest and the name of a version carry the hash of the knowledge that it was built from."""
+    version, hashed = built(onnx), build.knowledge_hash(source)
+    assert (hashed, hashed[:8]) == (version.read_manifest().knowledge, version.root.name.split("-")[1])
+
+
+def test_many_point_at_once(layout: Layout, built: Built, onnx: OnnxEncoder) -> None:
+    """Processes that point at once do not trip over each other: the pointer names one version, whole and readable."""
+    names = [built(onnx).root.name, built(onnx).root.name]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: build.point(layout, name), names * 100))
+    assert layout.pointer.read_text(encoding="utf-8") in {f"{name}\n" for name in names}
+    assert sorted(path.name for path in layout.root.iterdir()) == ["CURRENT", "encoders", "versions"]
+    assert layout.pointer.stat().st_mode & 0o777 == 0o644
 
 
 def test_sound_version(built: Built, onnx: OnnxEncoder) -> None:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from index import __main__ as command
+from index import knowledge
+from index.knowledge import Knowledge
 from retrieval.layout import Layout
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +122,65 @@ def test_knowledge_changed(run: Run, layout: Layout, source: Path) -> None:
     assert layout.current().read_manifest().descriptions == 7
 
 
+def test_knowledge_is_taken_back(run: Run, layout: Layout, source: Path) -> None:
+    """--if-changed serves the knowledge as it is, also when it is again what an earlier version was built from."""
+    before = row_of(source).read_bytes()
+    run("build")
+    add_row(source)
+    run("build")
+    row_of(source).write_bytes(before)
+    assert run("build", "--if-changed").code == 0
+    assert layout.current().read_manifest().descriptions == 6
+
+
+def test_rolled_back(run: Run, layout: Layout, source: Path) -> None:
+    """--if-changed leaves a rollback in place, until the knowledge changes again."""
+    run("build")
+    add_row(source)
+    run("build")
+    run("rollback")
+    first, second = layout.published()
+    said = run("build", "--if-changed")
+    assert Said(0, "", f"index: version {first} is up to date\n") == said
+    assert (first, [first, second]) == (layout.current().root.name, layout.published())
+    with row_of(source).open("a", encoding="utf-8") as file:
+        file.write("\n")
+    assert run("build", "--if-changed").code == 0
+    assert (3, layout.published()[-1]) == (len(layout.published()), layout.current().root.name)
+
+
+@pytest.mark.parametrize("name", ["cultures.jsonl", "descriptions.jsonl", "manifest.json", "vectors.faiss"])
+@pytest.mark.parametrize("bytes", [None, b"damaged"])
+def test_serving_version_is_damaged(run: Run, layout: Layout, name: str, bytes: bytes | None) -> None:
+    """--if-changed builds a sound version when a file of the serving one is damaged or gone."""
+    run("build")
+    file = layout.current().root / name
+    file.unlink()
+    if bytes is not None:
+        file.write_bytes(bytes)
+    assert run("build", "--if-changed").code == 0
+    assert (2, layout.published()[-1]) == (len(layout.published()), layout.current().root.name)
+    assert run("verify").code == 0
+
+
+def test_knowledge_changes_meanwhile(run: Run, layout: Layout, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build during which the knowledge changes exits 2 with one sentence, and the old version serves."""
+    run("build")
+    before = layout.published()
+    load = knowledge.load
+
+    def loaded_then_changed(root: Path) -> Knowledge:
+        found = load(root)
+        add_row(source)
+        return found
+
+    monkeypatch.setattr(knowledge, "load", loaded_then_changed)
+    said = run("build")
+    expected = f"comity index: {source} changed while the index was built; run `comity index build` again"
+    assert (2, "", expected) == (said.code, said.out, said.err.splitlines()[-1])
+    assert (before, before[-1]) == (layout.published(), layout.current().root.name)
+
+
 def test_broken_knowledge(run: Run, layout: Layout, source: Path) -> None:
     """A build from broken knowledge exits 2, names every fault on stderr and leaves the serving version."""
     run("build")
@@ -189,11 +250,12 @@ def test_no_index(run: Run, layout: Layout, action: str) -> None:
     assert Said(2, "", expected) == run(action)
 
 
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"files": []}'], ids=["cut", "deep", "short"])
 @pytest.mark.parametrize("action", ["verify", "show"])
-def test_manifest_is_broken(run: Run, layout: Layout, action: str) -> None:
+def test_manifest_is_broken(run: Run, layout: Layout, action: str, text: str) -> None:
     """A broken manifest is unusable input: 2 and one sentence that says what to do."""
     run("build")
-    layout.current().manifest.write_text("{", encoding="utf-8")
+    layout.current().manifest.write_text(text, encoding="utf-8")
     said = run(action)
     assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
     assert "run `comity index build`" in said.err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from retrieval import encoder
 from retrieval.encoder import OnnxEncoder
@@ -38,7 +39,7 @@ def exported() -> Path:
 
 @pytest.fixture(scope="module")
 def onnx(exported: Path) -> OnnxEncoder:
-    """The encoder, its checksum verified."""
+    """The encoder, its checksums verified."""
     return encoder.load(exported)
 
 
@@ -89,26 +90,57 @@ def test_nearness_is_meaning(onnx: OnnxEncoder) -> None:
     assert question @ answer > question @ other + 0.2
 
 
-@pytest.mark.parametrize("verify", [True, False])
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "encoder.json"])
 @pytest.mark.parametrize("bytes", [None, b"", b"damaged"])
-def test_damaged_file(copy: Path, name: str, bytes: bytes | None, *, verify: bool) -> None:
+def test_damaged_file(copy: Path, name: str, bytes: bytes | None) -> None:
     """A file that is missing, empty or damaged makes the encoder unusable, and the error says what to do."""
     (copy / name).unlink()
     if bytes is not None:
         (copy / name).write_bytes(bytes)
     with pytest.raises(IndexUnusable, match="run `comity index build`"):
-        encoder.load(copy, verify=verify)
-
-
-def test_model_of_another_checksum(copy: Path) -> None:
-    """A model that opens but is not the one of the card is refused by its checksum, unless that is not asked for."""
-    card = json.loads((copy / "encoder.json").read_text(encoding="utf-8"))
-    (copy / "encoder.json").unlink()
-    (copy / "encoder.json").write_text(json.dumps({**card, "onnx_sha256": "0" * 64}), encoding="utf-8")
-    with pytest.raises(IndexUnusable, match="differs from its checksum"):
         encoder.load(copy)
-    assert card["id"] == encoder.load(copy, verify=False).id
+
+
+def write_card(folder: Path, card: dict[str, object]) -> None:
+    """Replace the card of a copied encoder."""
+    (folder / "encoder.json").unlink()
+    (folder / "encoder.json").write_text(json.dumps(card), encoding="utf-8")
+
+
+def refusal(folder: Path) -> str:
+    """Give the one sentence with which an encoder is refused."""
+    with pytest.raises(IndexUnusable) as caught:
+        encoder.load(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("field", "name"), [("onnx_sha256", "model.onnx"), ("tokenizer_sha256", "tokenizer.json")])
+def test_file_of_another_checksum(copy: Path, field: str, name: str) -> None:
+    """A model or tokenizer that opens but is not the one of the card is refused by its checksum, and named."""
+    card = json.loads((copy / "encoder.json").read_text(encoding="utf-8"))
+    assert card["id"] == encoder.load(copy).id
+    write_card(copy, {**card, field: "0" * 64})
+    assert refusal(copy) == f"{copy / name} differs from its checksum; run `comity index build`"
+
+
+def test_altered_tokenizer(copy: Path) -> None:
+    """A sound tokenizer that splits text otherwise is refused, for its vectors would not be the index's."""
+    file = copy / "tokenizer.json"
+    altered = json.loads(file.read_text(encoding="utf-8"))
+    altered["normalizer"]["lowercase"] = not altered["normalizer"]["lowercase"]
+    file.unlink()
+    file.write_text(json.dumps(altered), encoding="utf-8")
+    assert Tokenizer.from_file(str(file)).get_vocab_size() > 0
+    assert refusal(copy) == f"{file} differs from its checksum; run `comity index build`"
+
+
+@pytest.mark.parametrize("field", ["id", "onnx_sha256", "tokenizer_sha256"])
+def test_card_lacks_a_field(copy: Path, field: str) -> None:
+    """A card without one of its fields, such as one of an older export, is refused with what to do."""
+    card = json.loads((copy / "encoder.json").read_text(encoding="utf-8"))
+    write_card(copy, {name: value for name, value in card.items() if name != field})
+    assert refusal(copy) == f"the encoder in {copy} cannot be opened; run `comity index build`"
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from retrieval import search
 from retrieval.cultures import Culture, Cultures
 from retrieval.description import Description
 from retrieval.encoder import Vectors
-from retrieval.layout import IndexUnusable, Layout, Manifest
+from retrieval.layout import FILES, IndexUnusable, Layout, Manifest
 from retrieval.search import Index
 from service.pipeline import Guard
 
@@ -161,22 +161,38 @@ def test_other_encoder(root: Path) -> None:
     assert [word in said for word in ("all-MiniLM-L6-v2", "other", "retrieval.encoder")] == [True] * 3
 
 
-@pytest.mark.parametrize("name", [b"", b"\n", b"gone\n", b"\x00\x00\x00", b"\xff\xfe\n"])
+@pytest.mark.parametrize("name", [b"", b"\n", b"gone\n", b".\n", b"..\n", b"\x00\x00\x00", b"\xff\xfe\n"])
 def test_pointer_names_nothing(root: Path, name: bytes) -> None:
     """A pointer that is empty, damaged or names a version that is gone is refused."""
     (root / "CURRENT").write_bytes(name)
     assert "run `comity index build`" in refusal(root)
 
 
+@pytest.mark.parametrize(("name", "told"), [("a" * 400, "a" * 60), ("a" * 101, "a" * 60), ("a b", "a b")])
+def test_pointer_names_something_odd(root: Path, name: str, told: str) -> None:
+    """A pointer with a name that no build gives is refused, at most sixty characters of it told."""
+    (root / "CURRENT").write_text(f"{name}\n", encoding="utf-8")
+    pointer = root / "CURRENT"
+    assert refusal(root) == f"{pointer} names version '{told}', which is not there; run `comity index build`"
+
+
+@pytest.mark.parametrize("way", ["{}/../{}", "./{}", "../versions/{}", "{}\n{}"])
+def test_pointer_is_a_path(root: Path, way: str) -> None:
+    """A pointer that leads to a sound version by a path, or names two, is refused: it holds one name."""
+    name = Layout(root).current().root.name
+    (root / "CURRENT").write_text(way.format(name, name), encoding="utf-8")
+    assert "which is not there; run `comity index build`" in refusal(root)
+
+
 @pytest.mark.parametrize("name", ["cultures.jsonl", "descriptions.jsonl", "vectors.faiss"])
 def test_file_changed(root: Path, name: str) -> None:
-    """A file that was changed or deleted after the build is named."""
-    file = Layout(root).current().root / name
-    with file.open("ab") as opened:
+    """A file that was changed after the build is named; when it is gone, the version is named."""
+    version = Layout(root).current().root
+    with (version / name).open("ab") as opened:
         opened.write(b"\n")
-    assert refusal(root) == f"{file} is missing or differs from the manifest; run `comity index build`"
-    file.unlink()
-    assert refusal(root) == f"{file} is missing or differs from the manifest; run `comity index build`"
+    assert refusal(root) == f"{version / name} differs from the manifest; run `comity index build`"
+    (version / name).unlink()
+    assert refusal(root) == f"index version {version.name} cannot be opened; run `comity index build`"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"version": "x"}'])
@@ -184,6 +200,49 @@ def test_manifest_is_unreadable(root: Path, text: str) -> None:
     """A manifest that is not what a build writes is refused."""
     Layout(root).current().manifest.write_text(text, encoding="utf-8")
     assert "manifest.json is unreadable" in refusal(root)
+
+
+NESTED = ["[" * 100_000, '{"files":' * 100_000, '{"version": ' + "[" * 100_000 + "]" * 100_000 + "}"]
+
+
+@pytest.mark.parametrize("text", NESTED, ids=["lists", "objects", "closed"])
+def test_manifest_is_nested_deeply(root: Path, text: str) -> None:
+    """A manifest nested more deeply than can be read is refused with one sentence."""
+    Layout(root).current().manifest.write_text(text, encoding="utf-8")
+    assert "manifest.json is unreadable" in refusal(root)
+
+
+CHECKSUM = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"files": ["vectors.faiss", "descriptions.jsonl", "cultures.jsonl"]},
+        {"files": {}},
+        {"files": None},
+        {"files": {"vectors.faiss": CHECKSUM, "descriptions.jsonl": CHECKSUM}},
+        {"files": dict.fromkeys((*FILES, "../CURRENT"), CHECKSUM)},
+        {"files": dict.fromkeys(FILES)},
+        {"encoder_id": None},
+        {"encoder_id": ""},
+        {"encoder": ["all-MiniLM-L6-v2"]},
+        {"knowledge": 1},
+        {"version": {}},
+        {"dimension": "384"},
+        {"descriptions": None},
+        {"cultures": 1.5},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_manifest_of_wrong_types(root: Path, changed: dict[str, object]) -> None:
+    """A manifest with a field of another type, or that names other than the three files, is refused."""
+    version = Layout(root).current()
+    values = {**asdict(version.read_manifest()), **changed}
+    version.manifest.write_text(json.dumps(values), encoding="utf-8")
+    expected = f"index version {version.root.name}: manifest.json is unreadable; run `comity index build`"
+    assert expected == refusal(root)
 
 
 def test_manifest_counts_wrongly(root: Path) -> None:
@@ -198,3 +257,33 @@ def test_encoder_is_gone(root: Path) -> None:
     """An index without its encoder is refused."""
     (root / "encoders").unlink()
     assert "the encoder in" in refusal(root)
+
+
+@pytest.fixture
+def encoder_copy(root: Path) -> Path:
+    """The folder of the copied index's encoder, of which any file may be replaced."""
+    encoders = Layout(ROOT / "var" / "index").root / "encoders"
+    (root / "encoders").unlink()
+    copy = Layout(root).encoder(Layout(root).current().read_manifest().encoder_id)
+    copy.mkdir(parents=True)
+    for file in (encoders / copy.name).iterdir():
+        (copy / file.name).symlink_to(file)
+    return copy
+
+
+def test_encoder_of_another_id(root: Path, encoder_copy: Path) -> None:
+    """An encoder that is sound but not the one that the index was made with is refused, both named."""
+    card = json.loads((encoder_copy / "encoder.json").read_text(encoding="utf-8"))
+    (encoder_copy / "encoder.json").unlink()
+    (encoder_copy / "encoder.json").write_text(json.dumps({**card, "id": "other-1"}), encoding="utf-8")
+    expected = f"the encoder other-1 is not the index's {encoder_copy.name}; run `comity index build`"
+    assert expected == refusal(root)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_encoder_is_damaged(root: Path, encoder_copy: Path, name: str) -> None:
+    """An index whose encoder has another model or tokenizer than it was exported with is refused, the file named."""
+    damaged = (encoder_copy / name).read_bytes() + b"\n"
+    (encoder_copy / name).unlink()
+    (encoder_copy / name).write_bytes(damaged)
+    assert refusal(root) == f"{encoder_copy / name} differs from its checksum; run `comity index build`"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import gc
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from service.backend import TRANSLATIONS, Backend
 from service.errors import ComityError, ContextExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from tests.conftest import Serve
-from tests.upstream import DONE, Upstream, choice, chunk, completion, digit, either, error, frames, stream, whole
+from tests.upstream import DONE, Upstream, choice, chunk, completion, digit, either, error, frames, serve, stream, whole
 
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "Hello there."}]}
 
@@ -193,8 +197,56 @@ def test_stage_failure_is_counted(service: Serve, upstream: Upstream) -> None:
 
 
 def test_no_async_generator_is_left_open() -> None:
-    """The pieces of an answer are an async generator, so that closing it closes the request."""
-    assert inspect.isasyncgenfunction(Backend.pieces)
+    """Asking for one whole answer closes its request itself, not whenever the garbage collector comes by."""
+    left: list[object] = []
+
+    async def run() -> None:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=left.append)
+        content = httpx.ByteStream(json.dumps(completion([])).encode())
+        answer = httpx.Response(200, headers={"content-type": "application/json"}, stream=content)
+        backend = Backend("http://upstream/v1", transport=httpx.MockTransport(lambda request: answer))
+        await backend.complete("/chat/completions", BODY)
+        gc.collect()
+        sys.set_asyncgen_hooks(*hooks)
+
+    asyncio.run(run())
+
+    assert left == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_connections_are_used_again(service: Serve, upstream: Upstream, streamed: bool) -> None:
+    """Several answers, streamed ones too, come over one connection to the backend."""
+    upstream.script = either("ok")
+    client = service(upstream, judge={"mode": "off"})
+    for _ in range(5):
+        client.post("/v1/chat/completions", json={**BODY, "stream": streamed})
+
+    assert len(set(upstream.ports)) == 1
+
+
+@pytest.mark.parametrize("status", [401, 500, 302])
+def test_models_that_cannot_be_had(service: Serve, status: int) -> None:
+    """The backend's failure to list its models is an OpenAI error of ours, without its words."""
+
+    async def models(request: Request) -> Response:
+        return JSONResponse({"error": {"message": "bad key sk-backend"}}, status)
+
+    with serve(Starlette(routes=[Route("/v1/models", models)])) as address:
+        response = service(backend={"url": f"{address}/v1"}).get("/v1/models")
+
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "upstream_error"
+    assert "sk-backend" not in response.text
+
+
+def test_odd_trace_header(service: Serve, upstream: Upstream) -> None:
+    """A trace header that no header can carry is left out instead of failing the request."""
+    response = service(upstream).post("/v1/chat/completions", json=BODY, headers={b"baggage": b"a=\xe9"})
+
+    assert response.status_code == 200
+    assert "baggage" not in upstream.headers[0]
 
 
 def test_stream_with_done_but_no_finish_reason(service: Serve, upstream: Upstream) -> None:

@@ -235,6 +235,7 @@ def test_several_prompts() -> None:
         some.passages,
         (some.blocks[0], "", other.blocks[0]),
         some.tokens + other.tokens,
+        (some, none, other),
     )
     assert expected == ground.together([some, none, other])
 
@@ -242,7 +243,8 @@ def test_several_prompts() -> None:
 @pytest.mark.parametrize("status", ["none", "off", "failed"])
 def test_several_prompts_without_notes(status: Any) -> None:
     """Several prompts without notes have no block, and keep the reason."""
-    assert Grounding(status) == ground.together([Grounding(status), Grounding(status)])
+    parts = (Grounding(status), Grounding(status))
+    assert Grounding(status, parts=parts) == ground.together(parts)
 
 
 @pytest.mark.parametrize("status", ["none", "off", "failed", "dropped_context"])
