@@ -42,9 +42,11 @@ _KNOWN = (
 
 
 def request_id(request: Request) -> str:
-    """Give the caller's x-request-id where it is plain and short, else a new one."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """Give the caller's x-request-id where it is plain and short, else a new one; the same at each call."""
+    if not hasattr(request.state, "request_id"):
+        given = request.headers.get("x-request-id", "")
+        request.state.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return str(request.state.request_id)
 
 
 def guard_of(request: Request) -> Guard:

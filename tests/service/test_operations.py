@@ -118,6 +118,27 @@ def test_crash_tells_nothing(service: Serve, upstream: Upstream, capfd: pytest.C
     assert "test_operations.py" in logged
 
 
+def test_crash_of_a_check(service: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    """An unexpected error of a check-only route has one id: in the header, the body, and every log line."""
+    client = service()
+    object.__setattr__(client.guard, "names", None)  # type: ignore[attr-defined]
+    response = client.post("/comity/v1/detect", json={"messages": _asked(PLANTED)["messages"]})
+    written = ""
+
+    def is_written() -> bool:
+        nonlocal written
+        written += capfd.readouterr().err
+        return '"event": "request"' in written
+
+    assert until(is_written)
+    logged = [json.loads(line) for line in written.splitlines() if '"request_id"' in line]
+
+    assert response.status_code == 500
+    assert {line["request_id"] for line in logged} == {response.headers["x-request-id"]}
+    assert response.json()["error"]["comity"]["request_id"] == response.headers["x-request-id"]
+    assert PLANTED not in response.text + written
+
+
 def test_one_line_a_request(service: Serve, upstream: Upstream, capfd: pytest.CaptureFixture[str]) -> None:
     """Each request is one JSON line with its id, verdict, action and coverage."""
     upstream.script = lambda body: whole("ok")
