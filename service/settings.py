@@ -9,7 +9,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -207,6 +207,8 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    overrides: ClassVar[dict[str, Any]] = {}
+
     version: Literal["v1"] = Field("v1", description="version of this file's format")
     api_keys: Annotated[tuple[Key, ...], NoDecode] = Field(
         (), description="keys that callers may use; in COMITY_API_KEYS separated by commas"
@@ -255,8 +257,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file (whose values come as arguments)."""
-        return env_settings, init_settings
+        """Let overrides win over the environment, and that over the file (whose values come as arguments)."""
+        return InitSettingsSource(settings_cls, init_kwargs=cls.overrides), env_settings, init_settings
 
 
 def _is_loopback(host: str) -> bool:
@@ -328,17 +330,4 @@ def _refuse_unknown_variables() -> None:
 
 def _winning(overrides: dict[str, Any]) -> type[Settings]:
     """Give settings that put the overrides before the environment, so that all are checked together and once."""
-
-    class Overridden(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return InitSettingsSource(settings_cls, init_kwargs=overrides), env_settings, init_settings
-
-    return Overridden if overrides else Settings
+    return type("Settings", (Settings,), {"__annotations__": {}, "overrides": overrides}) if overrides else Settings

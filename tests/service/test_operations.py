@@ -19,6 +19,19 @@ def _asked(text: str, **more: Any) -> dict[str, Any]:
     return {"model": "tiny", "messages": [{"role": "user", "content": text}], **more}
 
 
+def _logged(capfd: pytest.CaptureFixture[str]) -> str:
+    """What was logged up to the line of a request, which is written just after its answer."""
+    written = ""
+
+    def is_written() -> bool:
+        nonlocal written
+        written += capfd.readouterr().err
+        return '"event": "request"' in written
+
+    assert until(is_written)
+    return written
+
+
 def test_probes(service: Serve, guard: Guard) -> None:
     """Live, started and ready on embedded parts alone; info tells versions and that the judge is not calibrated."""
     client = service()
@@ -123,14 +136,7 @@ def test_crash_of_a_check(service: Serve, capfd: pytest.CaptureFixture[str]) -> 
     client = service()
     object.__setattr__(client.guard, "names", None)  # type: ignore[attr-defined]
     response = client.post("/comity/v1/detect", json={"messages": _asked(PLANTED)["messages"]})
-    written = ""
-
-    def is_written() -> bool:
-        nonlocal written
-        written += capfd.readouterr().err
-        return '"event": "request"' in written
-
-    assert until(is_written)
+    written = _logged(capfd)
     logged = [json.loads(line) for line in written.splitlines() if '"request_id"' in line]
 
     assert response.status_code == 500
@@ -144,14 +150,7 @@ def test_one_line_a_request(service: Serve, upstream: Upstream, capfd: pytest.Ca
     upstream.script = lambda body: whole("ok")
     client = service(upstream)
     response = client.post("/v1/chat/completions", json=_asked("A gift in Japan?"), headers={"x-request-id": "r-1"})
-    written = ""
-
-    def is_written() -> bool:
-        nonlocal written
-        written += capfd.readouterr().err
-        return '"event": "request"' in written
-
-    assert until(is_written)
+    written = _logged(capfd)
     lines = [json.loads(line) for line in written.splitlines() if '"event": "request"' in line]
 
     assert response.status_code == 200
