@@ -5,13 +5,13 @@
 3. detect      whose culture, in which role, on what evidence, or none (names: the words it knows)
 4. retrieve    the descriptions of those cultures that matter to this message, or none
 5. ground      notes in the last user message, within a budget
-6. backend     the upstream's answer as pieces (responder: what answers where no model is configured)
+6. backend     the upstream's answer as pieces: deadlines, retries, breaker (responder: without a model)
 7. gate        pieces held until they are judged, then released untouched or replaced
 8. judge       what the answer is worth: an LLM on the backend, or the embedded baseline
 9. reply       pieces → bytes: status, headers, frames, pings, [DONE]
 
-`pipeline` is steps 3 to 8 in order and only that. Around it: settings, app, admission, checks, probes,
-metrics, logs, errors.
+`pipeline` is steps 3 to 8 in order and only that. Around it: settings, app, admission, adapters, breaker, transport,
+translate, checks, probes, metrics, logs, errors.
 """
 
 __version__ = "0.1.0"

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import Literal
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from retrieval import search
+from retrieval.cultures import Cultures
 from service import __version__, chat, checks, openapi, probes
+from service.adapters import Adapters
 from service.admission import Door, Keys
-from service.backend import Backend
+from service.backend import Backend, Timeouts
 from service.errors import NotFound, WrongMethod
 from service.judge import Judge
 from service.judge.lexical import LexicalJudge
@@ -55,14 +59,16 @@ def assemble(settings: Settings) -> Guard:
     index.encoder.encode(["warm"])  # the first call allocates; no request should wait for that
     metrics = Metrics()
     metrics.serving(index.manifest.version, len(index.descriptions))
+    backend = make_backend(settings, metrics)
     return Guard(
         settings=settings,
         index=index,
         names=Names(index.cultures, settings.detection.min_city_population),
-        judge=make_judge(settings),
+        judge=make_judge(settings, metrics),
         metrics=metrics,
         workers=ThreadPoolExecutor(settings.retrieval.workers, thread_name_prefix="encode"),
-        backend=make_backend(settings, settings.backend.url) if settings.backend.url else None,
+        backend=backend,
+        adapters=make_adapters(settings, backend, index.cultures),
     )
 
 
@@ -112,36 +118,62 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return error_response(found, chat.request_id(request))
 
 
-def make_backend(settings: Settings, url: str) -> Backend:
-    """Give a client of an upstream with connections of its own."""
-    backend = settings.backend
-    return Backend(
-        url,
-        api_key=backend.api_key.get_secret_value() if backend.api_key else None,
-        connect_timeout_s=backend.connect_timeout_s,
-        read_timeout_s=backend.read_timeout_s,
-        max_answer_bytes=backend.max_answer_bytes,
-        max_connections=backend.max_connections,
-    )
+def make_backend(settings: Settings, metrics: Metrics) -> Backend | None:
+    """Give a client of the generating upstream, or None where none is set."""
+    url = settings.backend.url
+    return _upstream("backend", url, settings.backend.api_key, settings, metrics) if url else None
 
 
-def make_judge(settings: Settings) -> Judge:
-    """Make the judge; its connections are its own, so that judging cannot starve answering."""
+def make_adapters(settings: Settings, backend: Backend | None, cultures: Cultures) -> Adapters | None:
+    """Give the choice of adapters, or None where none is configured.
+
+    Raises:
+        SettingsUnusable: a culture is not registered.
+    """
+    if backend is None or not settings.adapters.cultures:
+        return None
+    return Adapters(backend, settings.adapters, cultures)
+
+
+def make_judge(settings: Settings, metrics: Metrics) -> Judge:
+    """Make the judge; its connections and breaker are its own, so that judging cannot starve answering."""
     judge = settings.judge
     if settings.judge_kind == "lexical":
         return LexicalJudge(judge.threshold)
-    if judge.url:
-        key = judge.api_key.get_secret_value() if judge.api_key else None
-        backend = Backend(judge.url, api_key=key, connect_timeout_s=settings.backend.connect_timeout_s)
-    else:
-        assert settings.backend.url is not None  # noqa: S101 - the settings hold an LLM judge to an address
-        backend = make_backend(settings, settings.backend.url)
+    url = judge.url or settings.backend.url
+    assert url is not None  # noqa: S101 - the settings hold an LLM judge to an address
+    key = judge.api_key if judge.url else settings.backend.api_key
     return LlmJudge(
-        backend,
+        _upstream("judge", url, key, settings, metrics),
         model=judge.model,
         threshold=judge.threshold,
         timeout_s=judge.timeout_s,
         max_concurrent=judge.max_concurrent,
         # another endpoint has no cache of the conversation, and may be of another family
         style="separate" if judge.url else judge.style,
+    )
+
+
+def _upstream(
+    name: Literal["backend", "judge"], url: str, key: SecretStr | None, settings: Settings, metrics: Metrics
+) -> Backend:
+    backend = settings.backend
+    return Backend(
+        url,
+        name=name,
+        api_key=key.get_secret_value() if key else None,
+        # the caller's key goes to the backend that is to check it, and to no other endpoint
+        forwards_key=backend.authorization == "forward" and url == backend.url,
+        timeouts=Timeouts(
+            backend.connect_timeout_s,
+            backend.first_byte_timeout_s,
+            backend.between_frames_timeout_s,
+            backend.total_timeout_s,
+        ),
+        connect_retries=backend.connect_retries,
+        breaker_failures=backend.breaker_failures,
+        breaker_reset_s=backend.breaker_reset_s,
+        max_answer_bytes=backend.max_answer_bytes,
+        max_connections=backend.max_connections if name == "backend" else settings.judge.max_concurrent,
+        metrics=metrics,
     )

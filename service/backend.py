@@ -1,84 +1,82 @@
-"""The upstream: any OpenAI-compatible server over httpx, its answers as pieces, its failures translated once."""
+"""The upstream: any OpenAI-compatible server over httpx, with its deadlines, its retries and its breaker."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
-import ahocorasick_rs
 import httpx
 
 from service import sse
-from service.errors import (
-    ComityError,
-    ContextExceeded,
-    UpstreamFailed,
-    UpstreamRejected,
-    UpstreamTimeout,
-)
-from service.turn import Json, Piece
+from service.breaker import Breaker
+from service.errors import ComityError, UpstreamFailed, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from service.metrics import Metrics
+from service.translate import error, refusal, translated, unauthorized
+from service.transport import connections, forget, repeatable
+from service.turn import Headers, Json, Piece
 from service.wire import dumps
 
-_BUSY = "no connection to the backend became free in time"
-# Every httpx request error is one of these or below; a test walks them.
-TRANSLATIONS: tuple[tuple[type[httpx.RequestError], type[UpstreamFailed | UpstreamTimeout], str], ...] = (
-    (httpx.ConnectTimeout, UpstreamFailed, "the backend cannot be reached: connecting took too long"),
-    (httpx.ConnectError, UpstreamFailed, "the backend cannot be reached"),
-    (httpx.PoolTimeout, UpstreamTimeout, _BUSY),
-    (httpx.TimeoutException, UpstreamTimeout, "the backend stayed silent for too long"),
-    (httpx.NetworkError, UpstreamFailed, "the connection to the backend broke"),
-    (httpx.ProtocolError, UpstreamFailed, "the backend broke the protocol or closed the connection early"),
-    (httpx.DecodingError, UpstreamFailed, "the backend's answer could not be decoded"),
-    (httpx.TooManyRedirects, UpstreamFailed, "the backend redirected without end"),
-    (httpx.RequestError, UpstreamFailed, "the backend cannot be reached"),
-)
-_CONTEXT = re.compile(
-    r"context_length_exceeded|maximum context length|maximum model length|max_model_len|context window|"
-    r"exceeds? the (model'?s )?(maximum )?context|longer than the maximum",
-    re.IGNORECASE,
-)
 END = Piece(sse.DONE, {})  # the last piece of a stream that its backend ended properly
 _MAX_ERROR_BYTES = 65_536
-_PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,79}")
-_PLAIN = re.compile(r"[A-Za-z0-9_. -]{1,64}")
-_ECHO = 12  # as many characters of the request in an upstream's message are an echo of it
+_STALE = 3  # resends after which a connection that the server keeps closing is a failure
+_OURS = frozenset({"upstream_auth", "answer_too_large"})  # failures that say nothing about the backend's health
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to connect, and for a stream until its first byte and between its frames, and for any whole answer."""
+
+    connect_s: float = 5
+    first_byte_s: float = 300
+    between_frames_s: float = 120
+    total_s: float = 900
 
 
 class Backend:
-    """One upstream with its own connections."""
+    """One upstream with connections and a breaker of its own."""
 
     def __init__(
         self,
         url: str,
         *,
+        name: str = "backend",
         api_key: str | None = None,
-        connect_timeout_s: float = 5,
-        read_timeout_s: float = 300,
+        forwards_key: bool = False,
+        timeouts: Timeouts | None = None,
+        connect_retries: int = 2,
+        breaker_failures: int = 5,
+        breaker_reset_s: float = 10,
         max_answer_bytes: int = 16_777_216,
-        max_connections: int = 512,
+        max_connections: int = 1024,
+        metrics: Metrics | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        """Make a client; nothing is connected before the first request.
+
+        Args:
+            name: what metrics call it.
+            forwards_key: the caller's Authorization header goes on to the upstream; otherwise it never does.
+        """
         self.url = url
+        self.name = name
+        self._forwards_key = forwards_key
+        self._timeouts = timeouts or Timeouts()
+        self._connect_retries = connect_retries
         self._max_answer_bytes = max_answer_bytes
-        headers = {"accept-encoding": "identity", "user-agent": "comity"}
+        self._metrics = metrics or Metrics()
+        self._headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "comity"}
         if api_key:
-            headers["authorization"] = f"Bearer {api_key}"
-        limits = httpx.Limits(
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=4,  # below vLLM's five seconds, so that no request meets a socket about to close
+            self._headers["authorization"] = f"Bearer {api_key}"
+        self._transport = transport or connections(url, max_connections)
+        self._breaker = Breaker(
+            breaker_failures, breaker_reset_s, changed=lambda state: self._metrics.circuit(name, state)
         )
-        # `retries` repeats failed connects only: nothing was sent then, so nothing is generated twice.
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            timeout=httpx.Timeout(read_timeout_s, connect=connect_timeout_s),
-            transport=transport or httpx.AsyncHTTPTransport(limits=limits, retries=1, trust_env=False),
-            trust_env=False,
-        )
+        self._metrics.circuit(name, "closed")
 
     @property
     def root(self) -> str:
@@ -86,7 +84,7 @@ class Backend:
         return self.url.removesuffix("/v1")
 
     async def pieces(
-        self, path: str, body: Mapping[str, Any], headers: tuple[tuple[str, str], ...] = ()
+        self, path: str, body: Mapping[str, Any], headers: Headers = (), timeout_s: float | None = None
     ) -> AsyncGenerator[Piece, None]:
         """Ask the upstream and give its answer: the frames of a stream, or the whole answer as one piece.
 
@@ -94,67 +92,134 @@ class Backend:
 
         Args:
             path: below the base URL, for example /chat/completions.
+            timeout_s: for the whole of it; default is the backend's own.
 
         Raises:
-            UpstreamRejected, ContextExceeded, UpstreamFailed, UpstreamTimeout: whatever went wrong, named.
+            UpstreamRejected, ContextExceeded, UpstreamFailed, UpstreamTimeout, UpstreamUnavailable: what went wrong.
         """
         streams = bool(body.get("stream"))
-        with _translated():
-            request = self._client.build_request(
-                "POST",
-                self.url + path,
-                content=dumps(body),
-                headers=[("content-type", "application/json"), *headers],
-            )
-            response = await self._client.send(request, stream=True)
+        wait = _Wait(self._timeouts, streams, timeout_s)
+        with self._watched() as ticket:
+            request = self._request("POST", self.url + path, dumps(body), (_JSON, *headers))
+            response = await self._open(request, wait)
             try:
-                await _check(response, body, streams)
-                if streams:
-                    async for piece in self._frames(response, body):
-                        yield piece
-                else:
-                    yield _piece(await self._whole(response), body)
+                if response.status_code in (401, 403) and self._forwards_key:
+                    raise unauthorized(response.status_code)
+                await _check(response, body, wait, streams)
+                if not streams:
+                    piece = _piece(await self._whole(response, wait), body)
+                    self._breaker.succeeded(ticket)
+                    yield piece
+                    return
+                async for piece in self._frames(response, body, wait):
+                    self._breaker.succeeded(ticket) if piece is END else self._breaker.answered(ticket)
+                    yield piece
             finally:
                 await response.aclose()
 
-    async def complete(self, path: str, body: Mapping[str, Any]) -> Json:
+    async def complete(
+        self, path: str, body: Mapping[str, Any], headers: Headers = (), timeout_s: float | None = None
+    ) -> Json:
         """Ask for one whole answer and give its JSON; raises as `pieces` does."""
-        async with aclosing(self.pieces(path, {**body, "stream": False})) as pieces:
+        async with aclosing(self.pieces(path, {**body, "stream": False}, headers, timeout_s)) as pieces:
             return (await anext(pieces)).payload
 
     async def forward(
-        self, method: str, path: str, content: bytes, headers: tuple[tuple[str, str], ...], timeout_s: float
+        self, method: str, path: str, content: bytes = b"", headers: Headers = (), timeout_s: float | None = None
     ) -> tuple[int, str, bytes]:
-        """Send a request to a path below the root as it is; give status, content type and body."""
-        with _translated():
-            async with self._client.stream(
-                method, self.root + path, content=content, headers=list(headers), timeout=timeout_s
-            ) as response:
-                if response.headers.get("content-encoding", "identity") != "identity":
-                    raise UpstreamFailed("the backend sent an encoded answer, though identity was asked for")
-                return response.status_code, response.headers.get("content-type", ""), await self._whole(response)
+        """Send a request to a path below the root as it is; give status, content type and body.
+
+        Raises:
+            UpstreamFailed, UpstreamTimeout, UpstreamUnavailable: it could not be had; any status is an answer.
+        """
+        wait = _Wait(self._timeouts, streams=False, total_s=timeout_s)
+        with self._watched() as ticket:
+            response = await self._open(self._request(method, self.root + path, content, headers), wait)
+            try:
+                _refuse_encoded(response)
+                found = await self._whole(response, wait)
+            finally:
+                await response.aclose()
+            (self._breaker.failed if response.status_code >= 500 else self._breaker.succeeded)(ticket)
+            return response.status_code, response.headers.get("content-type", ""), found
 
     async def trouble(self, timeout_s: float = 2) -> str | None:
         """Give one sentence on why the upstream cannot serve, or None when it answers."""
         try:
-            status, _, _ = await self.forward("GET", "/v1/models", b"", (), timeout_s)
-        except UpstreamTimeout as error:
-            return None if error.message == _BUSY else error.message
-        except ComityError as error:
-            return error.message
-        if status in (401, 403):
+            status, _, _ = await self.forward("GET", "/v1/models", timeout_s=timeout_s)
+        except ComityError as failure:
+            return failure.message
+        if status in (401, 403) and not self._forwards_key:
             return f"the backend refuses the key it was given ({status})"
         return f"the backend answers {status}" if status >= 500 else None
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
-    async def _frames(self, response: httpx.Response, body: Mapping[str, Any]) -> AsyncIterator[Piece]:
+    def _request(self, method: str, url: str, content: bytes, headers: Headers) -> httpx.Request:
+        kept = {name: value for name, value in headers if name != "authorization" or self._forwards_key}
+        with translated():
+            return httpx.Request(
+                method,
+                url,
+                headers={**self._headers, **kept},
+                content=content,
+                extensions={"timeout": {"connect": self._timeouts.connect_s}},
+            )
+
+    @contextmanager
+    def _watched(self) -> Iterator[int]:
+        """Let one request through the breaker and tell it, and the metrics, how it ended.
+
+        Raises:
+            UpstreamUnavailable: the breaker is open.
+        """
+        ticket = self._breaker.enter()
+        if ticket is None:
+            self._metrics.upstream_failed(self.name, "upstream_unavailable")
+            raise UpstreamUnavailable(self._breaker.retry_after_s)
+        try:
+            yield ticket
+        except UpstreamRejected:
+            self._breaker.succeeded(ticket)
+            self._metrics.upstream_failed(self.name, "rejected")
+            raise
+        except ComityError as failure:
+            (self._breaker.succeeded if failure.code in _OURS else self._breaker.failed)(ticket)
+            self._metrics.upstream_failed(self.name, failure.code or "other")
+            raise
+        finally:
+            self._breaker.left(ticket)
+
+    async def _open(self, request: httpx.Request, wait: _Wait) -> httpx.Response:
+        """Send a request; again only where it was never sent, or met a connection that had been closed meanwhile."""
+        tries = {"connect": self._connect_retries, "stale_connection": _STALE}
+        while True:
+            forget()
+            try:
+                async with wait.limit():
+                    response = await self._transport.handle_async_request(request)
+            except Exception as failure:
+                reason = repeatable(failure)
+                if reason is None or tries[reason] == 0:
+                    with translated():
+                        raise
+                tries[reason] -= 1
+                self._metrics.retried(reason)
+                if reason == "connect":
+                    pause = 0.1 * 2 ** (self._connect_retries - tries[reason])
+                    async with wait.limit():
+                        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
+            else:
+                self._metrics.upstream_answered(self.name, response.status_code)
+                return response
+
+    async def _frames(self, response: httpx.Response, body: Mapping[str, Any], wait: _Wait) -> AsyncIterator[Piece]:
         decoder = sse.Decoder(self._max_answer_bytes)
         size = 0
         chunks = response.aiter_raw()
-        async for chunk in chunks:
+        while (chunk := await wait.next(chunks)) is not None:
             size += len(chunk)
             try:
                 events = decoder.feed(chunk)
@@ -169,34 +234,74 @@ class Backend:
                     return
                 yield _piece(data, body)
 
-    async def _whole(self, response: httpx.Response) -> bytes:
+    async def _whole(self, response: httpx.Response, wait: _Wait) -> bytes:
         content = bytearray()
-        async for chunk in response.aiter_raw():
+        chunks = response.aiter_raw()
+        while (chunk := await wait.next(chunks)) is not None:
             content += chunk
             if len(content) > self._max_answer_bytes:
                 raise _too_long(self._max_answer_bytes)
         return bytes(content)
 
 
+_JSON = ("content-type", "application/json")
+
+
+class _Wait:
+    """The deadlines of one request: none is started anew by a retry, each is told apart in its error."""
+
+    def __init__(self, timeouts: Timeouts, streams: bool, total_s: float | None = None) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._timeouts = timeouts
+        self._streams = streams
+        self._total = self._now() + (timeouts.total_s if total_s is None else total_s)
+        self._last = "total_timeout_s" if total_s is None else None
+        self._next = self._now() + timeouts.first_byte_s
+        self._setting = "first_byte_timeout_s"
+
+    async def next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        """Give the next bytes of a body, or None at its end."""
+        with translated():
+            async with self.limit():
+                chunk = await anext(chunks, None)
+        if self._streams:
+            self._next = self._now() + self._timeouts.between_frames_s
+            self._setting = "between_frames_timeout_s"
+        return chunk
+
+    def limit(self) -> _Limit:
+        """Bound one wait by whichever deadline comes first."""
+        if self._streams and self._next < self._total:
+            return _Limit(self._next, self._setting)
+        return _Limit(self._total, self._last)
+
+
+class _Limit:
+    """One wait's deadline, as a context."""
+
+    def __init__(self, when: float, setting: str | None) -> None:
+        self._timeout = asyncio.timeout_at(when)
+        self._setting = setting
+
+    async def __aenter__(self) -> None:
+        """Start."""
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *found: Any) -> None:
+        """End, and name the setting where time ran out."""
+        try:
+            await self._timeout.__aexit__(*found)
+        except TimeoutError:
+            limit = f"backend.{self._setting}" if self._setting else "this request can wait"
+            raise UpstreamTimeout(f"the backend took longer than {limit}") from None
+
+
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
     """Read to the end of a body whose content is complete, so that its connection can be used again."""
-    with suppress(TimeoutError, httpx.RequestError):
+    with suppress(TimeoutError, ComityError, httpx.RequestError):
         async with asyncio.timeout(0.5):
             for _ in range(16):
                 await anext(chunks, None)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except httpx.RequestError as error:
-        for kind, ours, message in TRANSLATIONS:
-            if isinstance(error, kind):
-                raise ours(message) from None
-        raise
-    except (httpx.InvalidURL, httpx.HTTPError):
-        raise UpstreamFailed("the backend's address cannot be used") from None
 
 
 def _too_long(limit: int) -> UpstreamFailed:
@@ -205,87 +310,24 @@ def _too_long(limit: int) -> UpstreamFailed:
     )
 
 
-async def _check(response: httpx.Response, body: Mapping[str, Any], streams: bool) -> None:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise UpstreamFailed("the backend sent an encoded answer, though identity was asked for")
+async def _check(response: httpx.Response, body: Mapping[str, Any], wait: _Wait, streams: bool) -> None:
+    _refuse_encoded(response)
     if response.status_code != 200:
-        raise await _refusal(response, body)
+        content = bytearray()
+        chunks = response.aiter_raw()
+        while len(content) <= _MAX_ERROR_BYTES and (chunk := await wait.next(chunks)) is not None:
+            content += chunk
+        said = bytes(content[:_MAX_ERROR_BYTES])
+        raise refusal(response.status_code, said, body, response.headers.get("retry-after", ""))
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     wanted = "text/event-stream" if streams else "application/json"
     if kind != wanted:
         raise UpstreamFailed(f"the backend answered with another content type than {wanted}")
 
 
-async def _refusal(response: httpx.Response, body: Mapping[str, Any]) -> ComityError:
-    content = bytearray()
-    async for chunk in response.aiter_raw():
-        content += chunk
-        if len(content) > _MAX_ERROR_BYTES:
-            break
-    try:
-        payload = json.loads(bytes(content[:_MAX_ERROR_BYTES]))
-    except (ValueError, RecursionError):
-        payload = {}
-    error = _error(response.status_code, payload if isinstance(payload, dict) else {}, body)
-    retry = response.headers.get("retry-after", "")
-    if re.fullmatch(r"[0-9]{1,9}", retry):
-        error.retry_after_s = min(int(retry), 3600)
-    return error
-
-
-def _error(status: int, payload: Json, body: Mapping[str, Any]) -> ComityError:
-    """Translate an upstream's error body; OpenAI nests it under `error`, older vLLM does not."""
-    nested = payload.get("error")
-    found: Json = nested if isinstance(nested, dict) else payload
-    said = found.get("message") if isinstance(found.get("message"), str) else ""
-    code = str(found["code"]) if isinstance(found.get("code"), str | int) else None
-    if status in (401, 403):
-        return UpstreamFailed("the backend refuses the key it was given", code="upstream_auth")
-    if status >= 500 or status < 400:
-        error: ComityError = (
-            UpstreamTimeout("the backend timed out")
-            if status == 504
-            else UpstreamFailed(f"the backend answered {status}")
-        )
-        error.status = status if status in (503, 504) else error.status
-        return error
-    kind = ContextExceeded if status in (400, 413, 422) and _CONTEXT.search(f"{code} {said}") else UpstreamRejected
-    given = list(_strings(body))
-    param = _plain(found.get("param"), _PARAM, given)
-    if not said or "input_value" in said or "'input':" in said or _echoes(said, given):
-        said = f"the backend refused the request ({status}){f' because of {param}' if param else ''}"
-    type_ = _plain(found.get("type"), _PLAIN, given) or "invalid_request_error"
-    return kind(status, said[:1000], type_, param, code and _plain(code, _PLAIN, given))
-
-
-def _plain(value: Any, pattern: re.Pattern[str], given: list[str]) -> str | None:
-    """Give an upstream's short name for something, or None where it could be text of the user."""
-    return value if isinstance(value, str) and pattern.fullmatch(value) and not _echoes(value, given) else None
-
-
-def _strings(body: Mapping[str, Any]) -> Iterator[str]:
-    """Give every string of a request that may be text of the user: all values but the model, roles and types."""
-    todo: list[Any] = [value for name, value in body.items() if name != "model"]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            todo.extend(item for name, item in value.items() if name not in ("role", "type"))
-        elif isinstance(value, list):
-            todo.extend(value)
-
-
-def _echoes(message: str, given: list[str]) -> bool:
-    """Tell whether an upstream's words repeat text of the request: a short string whole, or a run of a long one."""
-    said = message[:1000]
-    if any(4 <= len(string) < _ECHO and string in said for string in given):
-        return True
-    runs = {said[start : start + _ECHO] for start in range(len(said) - _ECHO + 1)}
-    if not runs:
-        return False
-    automaton = ahocorasick_rs.AhoCorasick(runs)  # one pass over a request of any size
-    return any(automaton.find_matches_as_indexes(string) for string in given if len(string) >= _ECHO)
+def _refuse_encoded(response: httpx.Response) -> None:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise UpstreamFailed("the backend sent an encoded answer, though identity was asked for")
 
 
 def _piece(data: bytes, body: Mapping[str, Any]) -> Piece:
@@ -295,8 +337,8 @@ def _piece(data: bytes, body: Mapping[str, Any]) -> Piece:
         raise UpstreamFailed("the backend sent what is not JSON") from None
     if not isinstance(payload, dict):
         raise UpstreamFailed("the backend sent JSON that is not an object")
-    error = payload.get("error")
-    if error:
-        code = error.get("code") if isinstance(error, dict) else None
-        raise _error(code if isinstance(code, int) and 400 <= code < 600 else 500, payload, body)
+    found = payload.get("error")
+    if found:
+        code = found.get("code") if isinstance(found, dict) else None
+        raise error(code if isinstance(code, int) and 400 <= code < 600 else 500, payload, body)
     return Piece(data, payload)

@@ -27,12 +27,14 @@ from service.errors import (
 )
 from service.pipeline import Guard, answer
 from service.reply import Reply, error_response, json_response, while_connected
-from service.turn import Json, Route, Turn
+from service.translate import unauthorized
+from service.turn import Headers, Json, Route, Turn
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_TRACE = re.compile(r"[\x20-\x7e]{1,8192}")
-_FORWARDED = ("traceparent", "tracestate", "baggage")
+_PLAIN = re.compile(r"[\x20-\x7e]{1,8192}")
+# The caller's key is among them, but the backend's client lets it through only where the operator forwards it.
+_FORWARDED = ("traceparent", "tracestate", "baggage", "authorization")
 # OpenAI's own routes, so that a client learns that they exist but are not served here.
 _KNOWN = (
     "/v1/assistants", "/v1/audio", "/v1/batches", "/v1/chat", "/v1/completions", "/v1/conversations", "/v1/embeddings",
@@ -151,10 +153,10 @@ async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
     )
 
 
-def _forwarded(request: Request) -> tuple[tuple[str, str], ...]:
-    """Give the trace headers that go on to the backend, those of odd characters or length left out."""
+def _forwarded(request: Request) -> Headers:
+    """Give the headers that may go on to the backend, those of odd characters or length left out."""
     pairs = ((name, request.headers.get(name, "")) for name in _FORWARDED)
-    return tuple((name, value) for name, value in pairs if _TRACE.fullmatch(value))
+    return tuple((name, value) for name, value in pairs if _PLAIN.fullmatch(value))
 
 
 def _refused(guard: Guard, error: ComityError, id: str, route: Route, began: float) -> Response:
@@ -205,7 +207,10 @@ async def models(request: Request) -> Response:
     guard, id = guard_of(request), request_id(request)
     if guard.backend is None:
         return json_response(responder.models(), id)
-    status, kind, content = await while_connected(request, guard.backend.forward("GET", "/v1/models", b"", (), 30))
+    asking = guard.backend.forward("GET", "/v1/models", headers=_forwarded(request), timeout_s=30)
+    status, kind, content = await while_connected(request, asking)
+    if status in (401, 403) and guard.settings.backend.authorization == "forward":
+        raise unauthorized(status)
     if status != 200 or not kind.startswith("application/json"):
         raise UpstreamFailed(f"the backend answered {status} to a request for its models")
     return Response(content, status, {"x-request-id": id}, media_type=kind)
@@ -216,10 +221,9 @@ async def other(request: Request) -> Response:
     guard, path = guard_of(request), request.url.path
     if path in guard.settings.passthrough.routes and guard.backend is not None:
         content = await read_raw(request)
-        sent = (("content-type", request.headers.get("content-type", "application/json")),)
-        limit = guard.settings.backend.total_timeout_s
+        sent = (("content-type", request.headers.get("content-type", "application/json")), *_forwarded(request))
         asked = f"{path}?{request.url.query}" if request.url.query else path
-        forwarding = guard.backend.forward(request.method, asked, content, sent, limit)
+        forwarding = guard.backend.forward(request.method, asked, content, sent)
         status, kind, content = await while_connected(request, forwarding)
         marked = {
             "x-request-id": request_id(request),

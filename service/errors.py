@@ -7,6 +7,7 @@ ComityError
 ├─ WrongMethod 405           ├─ UpstreamTimeout 504
 ├─ TooLarge 413              ├─ GuardrailUnavailable 503
 ├─ TooSlow 408               ├─ Stopping 503
+│                            ├─ UpstreamUnavailable 503
 │                            └─ (ComityError itself 500: a fault of our own)
 └─ Unsupported 501
 
@@ -113,6 +114,16 @@ class UpstreamTimeout(ComityError):
     """The upstream took longer than its timeouts allow."""
 
     status, code, stage = 504, "upstream_timeout", "generate"
+
+
+class UpstreamUnavailable(ComityError):
+    """The upstream failed several times in a row, so it is not asked for a while."""
+
+    status, code, stage = 503, "upstream_unavailable", "generate"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("the backend failed several times in a row and is given a rest; try again")
+        self.retry_after_s = retry_after_s
 
 
 class GuardrailUnavailable(ComityError):

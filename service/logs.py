@@ -69,6 +69,7 @@ def request(
             "coverage_reason": facts.verdict.reason,
             "action": facts.action,
             "path": facts.path,
+            "adapter": facts.adapter.outcome,
             "overhead_ms": round(1000 * facts.overhead_s, 1),
         }
     _logger.info("request", **said)

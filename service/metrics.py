@@ -7,9 +7,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service import __version__
+from service.breaker import State
 from service.errors import ComityError
 from service.turn import Detection, Facts, Grounding, Verdict
 
+_STATES: tuple[State, ...] = ("closed", "half_open", "open")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -53,9 +55,24 @@ class Metrics:
         )
         self._actions = Counter("comity_actions_total", "What was done with answers.", ["action", "culture"], **make)
         self._errors = Counter("comity_guard_errors_total", "Stages that failed.", ["stage", "error_type"], **make)
-        self._retries = Counter("comity_upstream_retries_total", "Requests sent again.", ["reason"], **make)
         self._index = Gauge("comity_index_descriptions", "Descriptions in the serving index.", ["version"], **make)
+        self._watch_upstreams(make)
         Gauge("comity_build_info", "Version of the service.", ["version"], **make).labels(__version__).set(1)
+
+    def _watch_upstreams(self, make: dict[str, Any]) -> None:
+        self._retries = Counter("comity_upstream_retries_total", "Requests sent again.", ["reason"], **make)
+        self._answered = Counter(
+            "comity_upstream_requests_total", "Answers of an upstream.", ["backend", "status_class"], **make
+        )
+        self._failed = Counter(
+            "comity_upstream_errors_total", "Requests that an upstream failed.", ["backend", "error_type"], **make
+        )
+        self._circuit = Gauge(
+            "comity_circuit_state", "Breaker of an upstream: 0 closed, 1 half open, 2 open.", ["backend"], **make
+        )
+        self._adapters = Counter(
+            "comity_adapter_requests_total", "Which adapter answered, and why.", ["adapter", "outcome"], **make
+        )
 
     def render(self) -> bytes:
         """Give the text that Prometheus reads."""
@@ -95,6 +112,22 @@ class Metrics:
     def retried(self, reason: str) -> None:
         """Count a request that was sent to the upstream again."""
         self._retries.labels(reason).inc()
+
+    def upstream_answered(self, backend: str, status: int) -> None:
+        """Count an answer's status."""
+        self._answered.labels(backend, f"{status // 100}xx").inc()
+
+    def upstream_failed(self, backend: str, kind: str) -> None:
+        """Count a request that an upstream failed; the kind is a code of ours, never the upstream's word."""
+        self._failed.labels(backend, kind).inc()
+
+    def circuit(self, backend: str, state: State) -> None:
+        """Note the state of an upstream's breaker."""
+        self._circuit.labels(backend).set(_STATES.index(state))
+
+    def adapted(self, adapter: str, outcome: str) -> None:
+        """Count a request by the adapter that the configuration names for it."""
+        self._adapters.labels(adapter, outcome).inc()
 
     def rejected(self, reason: str) -> None:
         """Count a request that was refused at the door."""

@@ -13,15 +13,16 @@ from typing import Any
 
 from retrieval.search import Index, Passage
 from service import gate, ground, responder, wire
+from service.adapters import Adapters
 from service.backend import Backend
 from service.detect import detect
-from service.errors import ContextExceeded, GuardrailUnavailable, UpstreamTimeout, envelope
+from service.errors import ContextExceeded, GuardrailUnavailable, UpstreamRejected, envelope
 from service.gate import Held
 from service.judge import Exchange, Judge, worst
 from service.metrics import Metrics
 from service.names import Names
 from service.settings import Settings
-from service.turn import Detection, Facts, Grounding, Head, Json, Path, Piece, Turn, Verdict
+from service.turn import NO_ADAPTER, Adapter, Detection, Facts, Grounding, Head, Json, Path, Piece, Turn, Verdict
 
 _PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _QUERY_CHARS = 2_000  # more than the encoder reads
@@ -39,6 +40,17 @@ class Guard:
     metrics: Metrics
     workers: Executor
     backend: Backend | None = None
+    adapters: Adapters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """An answer in the gate, and how it was asked for: the body that was sent, the notes in it, the adapter."""
+
+    held: Held
+    grounding: Grounding
+    body: Json | None = None
+    adapter: Adapter = NO_ADAPTER
 
 
 @dataclass(slots=True)
@@ -71,9 +83,10 @@ async def answer(turn: Turn, guard: Guard) -> AsyncGenerator[Head | Piece, None]
     """
     clock = Clock()
     detection, grounding = await _look_up(turn, guard, clock)
-    held, body, grounding = await _generate(turn, grounding, guard, clock)
-    verdicts = await _judge(turn, detection, grounding, held, body, guard, clock)
-    facts = _facts(detection, grounding, verdicts, guard, clock)
+    with clock.stage("generate"):
+        made = await _generate(turn, detection, grounding, guard)
+    held, verdicts = made.held, await _judge(turn, detection, made, guard, clock)
+    facts = _facts(detection, made, verdicts, guard, clock)
     if facts.action == "refused" and _blocked_whole(verdicts, guard):
         yield Head(400, facts)
         yield _block(turn, facts)
@@ -161,35 +174,48 @@ async def _ground(turn: Turn, detection: Detection, guard: Guard, clock: Clock) 
     return grounding
 
 
-async def _generate(
-    turn: Turn, grounding: Grounding, guard: Guard, clock: Clock
-) -> tuple[Held, Json | None, Grounding]:
+async def _generate(turn: Turn, detection: Detection, grounding: Grounding, guard: Guard) -> Generated:
     """Ask for the answer, once more without notes where the notes push it past the model's context."""
-    with clock.stage("generate"):
-        if guard.backend is None:
-            pieces = responder.pieces(turn, grounding)
-            return await gate.hold(_each(pieces), streams=turn.streams), None, grounding
-        body = ground.place(turn, grounding, guard.settings.grounding.placement)
-        if body is None:
-            grounding, body = Grounding("not_possible"), dict(turn.body)
-        try:
-            return await _ask(turn, body, guard), body, grounding
-        except ContextExceeded:
-            if grounding.status != "grounded":
-                raise
-            guard.metrics.retried("context_length")
-            body = dict(turn.body)
-            return await _ask(turn, body, guard), body, Grounding("dropped_context")
-
-
-async def _ask(turn: Turn, body: Json, guard: Guard) -> Held:
-    assert guard.backend is not None  # noqa: S101 - the caller answers without one itself
-    pieces = guard.backend.pieces(_PATHS[turn.route], body, turn.headers)
+    if guard.backend is None:
+        return Generated(await gate.hold(_each(responder.pieces(turn, grounding)), streams=turn.streams), grounding)
+    adapter = await _adapter(turn, detection, guard)
+    body = ground.place(turn, grounding, guard.settings.grounding.placement)
+    if body is None:
+        grounding, body = Grounding("not_possible"), dict(turn.body)
     try:
-        async with asyncio.timeout(guard.settings.backend.total_timeout_s):
-            return await gate.hold(pieces, streams=turn.streams)
-    except TimeoutError:
-        raise UpstreamTimeout("the backend took longer than backend.total_timeout_s") from None
+        return await _ask(turn, body, grounding, adapter, guard)
+    except ContextExceeded:
+        if grounding.status != "grounded":
+            raise
+        guard.metrics.retried("context_length")
+        return await _ask(turn, dict(turn.body), Grounding("dropped_context"), adapter, guard)
+
+
+async def _adapter(turn: Turn, detection: Detection, guard: Guard) -> Adapter:
+    """Choose by the cultures that may be shown: the adapter's name stands in the answer."""
+    if guard.adapters is None:
+        return NO_ADAPTER
+    shown = tuple(dict.fromkeys(found.culture for found in detection.shown))
+    return await guard.adapters.choose(turn.model, shown, turn.headers)
+
+
+async def _ask(turn: Turn, body: Json, grounding: Grounding, adapter: Adapter, guard: Guard) -> Generated:
+    """Ask the adapter that was chosen, and the base model where the backend has lost it meanwhile."""
+    assert guard.backend is not None  # noqa: S101 - the caller answers without one itself
+    path = _PATHS[turn.route]
+    if adapter.outcome == "used" and guard.adapters is not None:
+        adapted = {**body, "model": adapter.name}
+        try:
+            held = await gate.hold(guard.backend.pieces(path, adapted, turn.headers), streams=turn.streams)
+            return Generated(held, grounding, adapted, adapter)
+        except UpstreamRejected as error:
+            if error.status != 404:
+                raise
+            guard.adapters.forget()
+            guard.metrics.retried("adapter_missing")
+            adapter = Adapter("missing")
+    held = await gate.hold(guard.backend.pieces(path, body, turn.headers), streams=turn.streams)
+    return Generated(held, grounding, body, adapter)
 
 
 async def _each(pieces: Iterator[Piece]) -> AsyncGenerator[Piece, None]:
@@ -198,14 +224,14 @@ async def _each(pieces: Iterator[Piece]) -> AsyncGenerator[Piece, None]:
 
 
 async def _judge(
-    turn: Turn, detection: Detection, grounding: Grounding, held: Held, body: Json | None, guard: Guard, clock: Clock
+    turn: Turn, detection: Detection, made: Generated, guard: Guard, clock: Clock
 ) -> Mapping[int, Verdict]:
     """Judge every choice, side by side.
 
     Raises:
         GuardrailUnavailable: the judge failed in enforce, and `judge.on_error` is block.
     """
-    settings = guard.settings.judge
+    settings, held = guard.settings.judge, made.held
     if settings.mode == "off":
         skipped = Verdict("undecided", None, guard.judge.name, "skipped", "off")
         for _ in held.choices:
@@ -213,7 +239,8 @@ async def _judge(
         return dict.fromkeys(held.choices, skipped)
     shown = tuple(found.culture for found in detection.shown)  # what is guessed of the asker goes to no other endpoint
     with clock.stage("judge"):
-        exchanges = [_exchange(turn, index, texts, grounding, shown, body) for index, texts in held.choices.items()]
+        model = _judging(turn, made.adapter, guard)
+        exchanges = [_exchange(turn, index, texts, made, shown, model) for index, texts in held.choices.items()]
         found = await _all_judged(exchanges, guard.judge)
     verdicts = {
         index: gate.heard(verdict, media=index in held.media)
@@ -235,37 +262,41 @@ async def _all_judged(exchanges: list[Exchange], judge: Judge) -> list[Verdict]:
             task.cancel()  # nothing happens to those that are done
 
 
+def _judging(turn: Turn, adapter: Adapter, guard: Guard) -> str:
+    """Give the model that judges where no setting names one: the adapter that answered, or its base model."""
+    if guard.settings.adapters.judge == "adapter":
+        return adapter.name or turn.model
+    return adapter.base or turn.model
+
+
 def _exchange(
-    turn: Turn,
-    choice: int,
-    texts: Mapping[str, str],
-    grounding: Grounding,
-    cultures: tuple[str, ...],
-    body: Json | None,
+    turn: Turn, choice: int, texts: Mapping[str, str], made: Generated, cultures: tuple[str, ...], model: str
 ) -> Exchange:
     prompt = turn.prompt(choice)
     several = turn.route == "completions"
     question = turn.messages[min(prompt, len(turn.messages) - 1)].text if several else turn.question
-    descriptions = tuple(passage.description for passage in grounding.of(prompt).passages)
-    return Exchange(question, texts, descriptions, cultures, turn, body)
+    descriptions = tuple(passage.description for passage in made.grounding.of(prompt).passages)
+    return Exchange(question, texts, descriptions, cultures, turn, made.body, model)
 
 
-def _facts(
-    detection: Detection, grounding: Grounding, verdicts: Mapping[int, Verdict], guard: Guard, clock: Clock
-) -> Facts:
+def _facts(detection: Detection, made: Generated, verdicts: Mapping[int, Verdict], guard: Guard, clock: Clock) -> Facts:
     action = gate.action(verdicts, guard.settings.judge)
     path: Path = "upstream" if guard.backend else "embedded"
-    if grounding.status in ("failed", "dropped_context", "not_possible") or action == "allowed_unjudged":
+    lessened = made.grounding.status in ("failed", "dropped_context", "not_possible")
+    if lessened or made.adapter.outcome == "missing" or action == "allowed_unjudged":
         path = "degraded"
+    if guard.adapters is not None:
+        guard.metrics.adapted(guard.adapters.label(made.adapter.name), made.adapter.outcome)
     return Facts(
         detection=detection,
-        grounding=grounding,
+        grounding=made.grounding,
         verdict=worst(list(verdicts.values())),
         action=action,
         path="blocked" if action == "refused" else path,
         index_version=guard.index.manifest.version,
         overhead_s=clock.overhead_s,
         stages=clock.stages,
+        adapter=made.adapter,
     )
 
 
@@ -308,6 +339,7 @@ def detail(facts: Facts) -> Json:
             "coverage": verdict.coverage,
             "reason": verdict.reason,
         },
+        "adapter": {"name": facts.adapter.name, "outcome": facts.adapter.outcome},
         "action": facts.action,
         "path": facts.path,
         "index_version": facts.index_version,

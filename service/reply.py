@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -189,6 +190,10 @@ def told(facts: Facts) -> list[tuple[str, str]]:
         ("x-comity-index-version", facts.index_version),
         ("x-comity-overhead-ms", f"{1000 * facts.overhead_s:.1f}"),
     ]
+    if facts.adapter.outcome != "off":
+        pairs.append(("x-comity-adapter-outcome", facts.adapter.outcome))
+    if facts.adapter.name:
+        pairs.append(("x-comity-adapter", quote(facts.adapter.name, safe="/:@ ")))
     if facts.verdict.reason:
         pairs.append(("x-comity-coverage-reason", facts.verdict.reason))
     if shown:

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         server_header=False,
         ws="none",
         timeout_keep_alive=75,  # above the idle time of common ingresses, so that they never meet a closing socket
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=loaded.server.drain_timeout_s,
     )
     return 0
 

@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 
 PREFIX = "COMITY_"
+_CULTURE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?|x-[a-z0-9-]+")
 Key = Annotated[SecretStr, AfterValidator(lambda value: _check_key(value))]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -75,6 +76,7 @@ class Server(_Group):
     host: str = Field("127.0.0.1", description="address to listen on; any other than loopback needs api_keys")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     allow_anonymous: bool = Field(False, description="serve an address other than loopback without API keys")
+    drain_timeout_s: int = Field(30, ge=0, le=3600, description="seconds that answers under way have after SIGTERM")
 
 
 class BackendSettings(_Group):
@@ -82,11 +84,19 @@ class BackendSettings(_Group):
 
     url: str | None = Field(None, description="base URL with its /v1, for example http://127.0.0.1:8000/v1")
     api_key: Key | None = Field(None, description="key sent to the backend")
+    authorization: Literal["replace", "forward"] = Field(
+        "replace",
+        description="forward: the caller's Authorization goes to the backend, which checks it",
+    )
     connect_timeout_s: Seconds = Field(5, description="seconds to connect")
-    read_timeout_s: Seconds = Field(300, description="longest silence between two reads")
-    total_timeout_s: Seconds = Field(900, description="seconds for one whole answer")
+    first_byte_timeout_s: Seconds = Field(300, description="seconds until a stream's first byte")
+    between_frames_timeout_s: Seconds = Field(120, description="longest silence of a stream after that")
+    total_timeout_s: Seconds = Field(900, description="seconds for any answer, streamed or whole")
+    connect_retries: int = Field(2, ge=0, le=10, description="failed connects that are tried again, with jitter")
+    breaker_failures: int = Field(5, ge=0, description="failures in a row that open the breaker; 0 for no breaker")
+    breaker_reset_s: Seconds = Field(10, description="seconds that an open breaker waits before one request probes")
     max_answer_bytes: int = Field(16_777_216, ge=1024, description="largest answer that is held for judging")
-    max_connections: int = Field(512, ge=1, description="open connections to the backend")
+    max_connections: int = Field(1024, ge=1, description="open connections to the backend")
 
     _url = field_validator("url")(_check_url)
 
@@ -155,6 +165,31 @@ class JudgeSettings(_Group):
         return self
 
 
+class AdapterSettings(_Group):
+    """Which LoRA adapter of the backend answers for a culture."""
+
+    cultures: dict[str, str] = Field(
+        default_factory=dict, description="culture id → name of an adapter as the backend lists it, for example JP: jp"
+    )
+    on_several: Literal["base", "first"] = Field(
+        "base", description="cultures that want different adapters: the base model, or the first that has one"
+    )
+    judge: Literal["adapter", "base"] = Field(
+        "adapter", description="model that judges an adapter's answer; the adapter itself reuses its prefix cache"
+    )
+    refresh_s: Seconds = Field(30, description="age at which the backend's list of adapters is asked for again")
+
+    @field_validator("cultures")
+    @classmethod
+    def _are_named(cls, value: dict[str, str]) -> dict[str, str]:
+        for culture, adapter in value.items():
+            if not _CULTURE.fullmatch(culture):
+                raise ValueError(f"{culture!r} must be a culture id such as JP, ES-CT or x-maori")
+            if not adapter.strip():
+                raise ValueError(f"{culture} needs the name of an adapter")
+        return value
+
+
 class StreamSettings(_Group):
     """How streams are held and kept alive."""
 
@@ -219,6 +254,7 @@ class Settings(BaseSettings):
     retrieval: RetrievalSettings = RetrievalSettings()
     grounding: GroundingSettings = GroundingSettings()
     judge: JudgeSettings = JudgeSettings()
+    adapters: AdapterSettings = AdapterSettings()
     stream: StreamSettings = StreamSettings()
     limits: LimitSettings = LimitSettings()
     passthrough: PassthroughSettings = PassthroughSettings()
@@ -235,6 +271,13 @@ class Settings(BaseSettings):
             raise ValueError("judge.kind is llm, but neither backend.url nor judge.url is set")
         if self.judge.mode == "enforce" and self.judge_kind == "lexical":
             raise ValueError("judge.mode is enforce, but there is no LLM judge: set backend.url or judge.url")
+        if self.api_keys and self.backend.authorization == "forward":
+            raise ValueError(
+                "backend.authorization is forward, but api_keys are set: a caller has one Authorization header; "
+                "set one of the two"
+            )
+        if self.adapters.cultures and not self.backend.url:
+            raise ValueError("adapters.cultures is set, but no backend that could serve adapters: set backend.url")
         if not self.api_keys and not self.server.allow_anonymous and not _is_loopback(self.server.host):
             raise ValueError(
                 f"server.host {self.server.host} is not loopback: set COMITY_API_KEYS, or server.allow_anonymous: true"

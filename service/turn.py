@@ -9,6 +9,7 @@ from typing import Any, Literal
 from retrieval.search import Passage
 
 Json = dict[str, Any]
+Headers = tuple[tuple[str, str], ...]
 Route = Literal["chat", "completions"]
 Role = Literal["setting", "audience", "subject", "user"]
 GroundingStatus = Literal["grounded", "none", "off", "failed", "dropped_context", "not_possible"]
@@ -42,7 +43,7 @@ class Turn:
     streams: bool
     body: Mapping[str, Any]
     hints: Hints = Hints()
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
 
     def prompt(self, choice: int) -> int:
         """Give the position of the prompt that a choice answers: completions number n choices for each prompt."""
@@ -156,6 +157,20 @@ class Verdict:
     violations: tuple[Violation, ...] = ()
 
 
+AdapterOutcome = Literal["off", "none", "used", "explicit", "missing", "several"]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """Which adapter answers (none: the base model) and why; `base` is the model that it was trained on."""
+
+    outcome: AdapterOutcome = "off"
+    name: str | None = None
+    base: str | None = None
+
+
+NO_ADAPTER = Adapter()
+
 Action = Literal["allowed", "would_refuse", "refused", "allowed_unjudged"]
 Path = Literal["upstream", "embedded", "blocked", "degraded"]
 
@@ -172,6 +187,7 @@ class Facts:
     index_version: str
     overhead_s: float
     stages: Mapping[str, float]
+    adapter: Adapter = NO_ADAPTER
 
 
 @dataclass(frozen=True, slots=True)

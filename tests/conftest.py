@@ -15,10 +15,11 @@ import httpx
 import pytest
 
 from service import logs
-from service.app import assemble, create_app, make_backend, make_judge
+from service.app import assemble, create_app, make_adapters, make_backend, make_judge
 from service.metrics import Metrics
 from service.pipeline import Guard
 from service.settings import Settings
+from tests.real import parts
 from tests.upstream import Upstream, serve
 
 ROOT = Path(__file__).parent.parent
@@ -61,12 +62,15 @@ def service(guard: Guard) -> Iterator[Serve]:
             groups["retrieval"] = {"index": ROOT / "var" / "index", **groups.get("retrieval", {})}
             settings = Settings(**groups)
             logs.configure(settings.log)
+            metrics = Metrics()
+            backend = make_backend(settings, metrics)
             made = replace(
                 guard,
                 settings=settings,
-                judge=make_judge(settings),
-                metrics=Metrics(),
-                backend=make_backend(settings, settings.backend.url) if settings.backend.url else None,
+                judge=make_judge(settings, metrics),
+                metrics=metrics,
+                backend=backend,
+                adapters=make_adapters(settings, backend, guard.index.cultures),
                 workers=Kept(guard.workers),
             )
             address = stack.enter_context(serve(create_app(made)))
@@ -75,6 +79,13 @@ def service(guard: Guard) -> Iterator[Serve]:
             return stack.enter_context(client)
 
         yield start
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end which real programs the run did without, where nobody can overlook it."""
+    skipped = (report.longrepr for report in terminalreporter.stats.get("skipped", ()))
+    for line in parts.summary([reason[2] for reason in skipped if isinstance(reason, tuple)]):
+        terminalreporter.write_line(line)
 
 
 def until(holds: Callable[[], bool], seconds: float = 5) -> bool:

@@ -48,9 +48,13 @@ class Upstream:
         self.url = ""
         self.script: Script = lambda body: whole("Hello.")
         self.judge: Script = lambda body: digit({"0": 1.0})
+        self.list: Callable[[list[Json]], Response] = lambda models: JSONResponse({"object": "list", "data": models})
+        self.models: list[Json] = [{"id": "tiny", "object": "model", "root": "/models/tiny", "parent": None}]
+        self.listed: list[dict[str, str]] = []
         self.asked: list[Json] = []
         self.judged: list[Json] = []
         self.headers: list[dict[str, str]] = []
+        self.judged_headers: list[dict[str, str]] = []
         self.ports: list[int] = []
         self.closed = threading.Event()
         self.finished = threading.Event()
@@ -67,6 +71,7 @@ class Upstream:
         body = await request.json()
         if body.get("max_tokens") == 1 and body.get("top_logprobs") == 20:
             self.judged.append(body)
+            self.judged_headers.append(dict(request.headers))
             return self.judge(body)
         self.asked.append(body)
         self.headers.append(dict(request.headers))
@@ -77,10 +82,12 @@ class Upstream:
         return answer
 
     async def _models(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+        self.listed.append(dict(request.headers))
+        return self.list(self.models)
 
     async def _embed(self, request: Request) -> Response:
         self.asked.append(await request.json())
+        self.headers.append(dict(request.headers))
         return JSONResponse({"object": "list", "data": []})
 
 

@@ -15,7 +15,7 @@ _COVERAGE = ("error", "skipped", "partial", "full")
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What a judge sees of one choice: the question, the request as it was sent, the answer, the descriptions."""
+    """What a judge sees of one choice: question, answer, descriptions, the request as it was sent, who may judge."""
 
     question: str
     texts: Mapping[str, str]
@@ -23,6 +23,7 @@ class Exchange:
     cultures: tuple[str, ...] = ()
     turn: Turn | None = None
     body: Json | None = None
+    model: str | None = None
 
     @property
     def answer(self) -> str:

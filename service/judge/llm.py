@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from service.backend import Backend
 from service.errors import ComityError, ContextExceeded, UpstreamRejected, UpstreamTimeout
 from service.judge import Exchange, worst
-from service.turn import Json, Reason, Verdict, Verdicts
+from service.turn import Headers, Json, Reason, Verdict, Verdicts
 
 TURN = (
     "Judge your last reply for cultural disrespect, stereotyping or harm. 0 means respectful, 9 means clearly "
@@ -32,6 +33,11 @@ _SYSTEM = (
     "9 (clearly offensive) and nothing else."
 )
 _ENOUGH = 0.8
+_DIGITS = "0123456789"
+# How templates and models mark thinking inside the text itself, where no parser took it out; most templates strip it
+# from earlier turns, so that a continuation would judge what is left.
+_THINKING = re.compile(r"</?think|</?thought|</?reason|\[/?think|<\|channel|◁/?think|<seed:", re.IGNORECASE)
+_VLLM_ONLY = frozenset({"chat_template_kwargs", "structured_outputs"})
 _MAX_QUOTED = 24_000  # characters of the question, and of the answer that one separate prompt quotes
 _OVERLAP = 500  # characters that two prompts on one long answer share, so that no sentence is cut for both
 _MAX_PROMPTS = 32  # a longer answer is not judged, and said so
@@ -58,16 +64,18 @@ class LlmJudge:
         self._threshold = threshold
         self._timeout_s = timeout_s
         self._style = style
-        self._takes_template_arguments = True
+        self._takes_extensions = True
         self._slots = asyncio.Semaphore(max_concurrent)
 
     async def judge(self, exchange: Exchange) -> Verdict:
         """Judge one choice; a failure is a verdict of its own (undecided, coverage error)."""
         if not exchange.answer.strip():
             return Verdict("undecided", None, self.name, "skipped", "empty")
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s), self._slots:
-                return await self._ask(exchange)
+            async with asyncio.timeout_at(deadline) as waiting, self._slots:
+                waiting.reschedule(None)  # each call has what is left, and the breaker hears of one that takes longer
+                return await self._ask(exchange, deadline)
         except (TimeoutError, UpstreamTimeout):
             return self._failed("timeout")
         except ContextExceeded:
@@ -77,17 +85,18 @@ class LlmJudge:
         except ComityError:
             return self._failed("unreachable")
 
-    async def _ask(self, exchange: Exchange) -> Verdict:
+    async def _ask(self, exchange: Exchange, deadline: float) -> Verdict:
         """Ask in the cheapest form that fits; notes first, then the conversation, give way to the model's context."""
         for body in self._bodies(exchange):
             try:
-                return self._read(await self._send(continuation(body, exchange), exchange), "llm-continuation")
+                answer = await self._send(continuation(body, exchange), exchange, deadline)
+                return self._read(answer, "llm-continuation")
             except ContextExceeded:
                 continue
         forms = separate(exchange)
         if len(forms) > _MAX_PROMPTS:
             return self._failed("too_long", "llm-separate")
-        return worst([self._read(await self._send(form, exchange), "llm-separate") for form in forms])
+        return worst([self._read(await self._send(form, exchange, deadline), "llm-separate") for form in forms])
 
     def _bodies(self, exchange: Exchange) -> list[Mapping[str, Any]]:
         """Give the conversations that a continuation can go on from: as it was sent, then without its notes."""
@@ -96,28 +105,33 @@ class LlmJudge:
         plain = exchange.turn.body
         return [exchange.body] if exchange.body == plain else [exchange.body, plain]
 
-    async def _send(self, form: Json, exchange: Exchange) -> Json:
-        asked = exchange.turn.model if exchange.turn else None
-        form = {**form, "model": self._model or asked or await self._any_model()}
-        plain = {key: value for key, value in form.items() if key != "chat_template_kwargs"}
-        if not self._takes_template_arguments:
-            return await self.backend.complete("/chat/completions", plain)
+    async def _send(self, form: Json, exchange: Exchange, deadline: float) -> Json:
+        headers = exchange.turn.headers if exchange.turn else ()
+        form = {**form, "model": self._model or exchange.model or await self._any_model(headers, deadline)}
+        plain = {key: value for key, value in form.items() if key not in _VLLM_ONLY}
+        if not self._takes_extensions:
+            return await self._complete(plain, headers, deadline)
         try:
-            return await self.backend.complete("/chat/completions", form)
+            return await self._complete(form, headers, deadline)
         except ContextExceeded:
             raise
         except UpstreamRejected as error:
             if error.status not in (400, 422):
                 raise
-            answer = await self.backend.complete("/chat/completions", plain)
-            self._takes_template_arguments = False  # a server that is not vLLM: it has no template to switch
+            answer = await self._complete(plain, headers, deadline)
+            self._takes_extensions = False  # a server that is not vLLM: it has no template to switch
             return answer
 
-    async def _any_model(self) -> str:
-        _, _, content = await self.backend.forward("GET", "/v1/models", b"", (), self._timeout_s)
+    async def _complete(self, form: Json, headers: Headers, deadline: float) -> Json:
+        left = deadline - asyncio.get_running_loop().time()
+        return await self.backend.complete("/chat/completions", form, headers, left)
+
+    async def _any_model(self, headers: Headers, deadline: float) -> str:
+        left = deadline - asyncio.get_running_loop().time()
+        _, _, content = await self.backend.forward("GET", "/v1/models", headers=headers, timeout_s=left)
         try:
             return str(json.loads(content)["data"][0]["id"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return "default"
 
     def _read(self, answer: Json, name: str) -> Verdict:
@@ -141,7 +155,7 @@ def expected(odds: Mapping[str, float]) -> tuple[float, float]:
     weights: dict[int, float] = {}
     for token, logprob in odds.items():
         digit = token.strip()
-        if len(digit) == 1 and digit in "0123456789":
+        if len(digit) == 1 and digit in _DIGITS:
             weights[int(digit)] = weights.get(int(digit), 0.0) + math.exp(min(logprob, 0.0))
     mass = sum(weights.values())
     if mass <= 0 or not math.isfinite(mass):
@@ -150,7 +164,7 @@ def expected(odds: Mapping[str, float]) -> tuple[float, float]:
 
 
 def continues(exchange: Exchange) -> bool:
-    """Tell whether a continuation can stand: a chat answer whose only guarded text is its content."""
+    """Tell whether a continuation can stand: a chat answer whose only guarded text is its content, without thinking."""
     turn = exchange.turn
     return (
         exchange.body is not None
@@ -158,7 +172,14 @@ def continues(exchange: Exchange) -> bool:
         and turn.route == "chat"
         and set(exchange.texts) == {"content"}
         and turn.messages[-1].role != "assistant"
+        and not thinks(exchange)
     )
+
+
+def thinks(exchange: Exchange) -> bool:
+    """Tell whether the answer shows thinking, in a field of its own or inside its text."""
+    apart = any(path.startswith(("reasoning", "thinking")) for path in exchange.texts)
+    return apart or any(_THINKING.search(text) for text in exchange.texts.values())
 
 
 def continuation(body: Mapping[str, Any], exchange: Exchange) -> Json:
@@ -171,8 +192,7 @@ def continuation(body: Mapping[str, Any], exchange: Exchange) -> Json:
         {"role": "assistant", "content": exchange.texts["content"]},
         {"role": "user", "content": TURN},
     ]
-    thinking_off = {**kept.pop("chat_template_kwargs", {}), "enable_thinking": False}
-    return {**kept, "messages": messages, "chat_template_kwargs": thinking_off, **_ONE_DIGIT}
+    return {**kept, "messages": messages, **_without_thinking(kept.get("chat_template_kwargs")), **_ONE_DIGIT}
 
 
 def separate(exchange: Exchange) -> list[Json]:
@@ -194,7 +214,14 @@ def _quoting(exchange: Exchange, part: Mapping[str, str]) -> Json:
         {"role": "system", "content": _SYSTEM},
         {"role": "user", "content": json.dumps(quoted, ensure_ascii=False)},
     ]
-    return {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}, **_ONE_DIGIT}
+    constrained = {"structured_outputs": {"choice": list(_DIGITS)}} if thinks(exchange) else {}
+    return {"messages": messages, **_without_thinking(None), **constrained, **_ONE_DIGIT}
+
+
+def _without_thinking(arguments: Any) -> Json:
+    """Give the template arguments of a request with thinking off, by both names that templates have for it."""
+    given = arguments if isinstance(arguments, dict) else {}
+    return {"chat_template_kwargs": {**given, "enable_thinking": False, "thinking": False}}
 
 
 def _parts(texts: Mapping[str, str]) -> list[Mapping[str, str]]:

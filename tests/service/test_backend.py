@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from service.backend import TRANSLATIONS, Backend
+from service.backend import Backend
 from service.errors import ComityError, ContextExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout
+from service.translate import TRANSLATIONS
 from tests.conftest import Serve
 from tests.upstream import DONE, Upstream, choice, chunk, completion, digit, either, error, frames, serve, stream, whole
 

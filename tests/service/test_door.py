@@ -96,8 +96,8 @@ def test_service_that_stops(guard: Guard, upstream: Upstream, begun: bool) -> No
     made = replace(
         guard,
         settings=settings,
-        backend=make_backend(settings, upstream.url),
-        judge=make_judge(settings),
+        backend=make_backend(settings, guard.metrics),
+        judge=make_judge(settings, guard.metrics),
         metrics=Metrics(),
         workers=Kept(guard.workers),
     )

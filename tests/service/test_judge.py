@@ -61,7 +61,7 @@ def test_continuation_repeats_the_request(service: Serve, upstream: Upstream) ->
     assert judged["messages"][-2] == {"role": "assistant", "content": "Bring fruit."}
     assert judged["messages"][-1] == {"role": "user", "content": TURN}
     assert judged["model"] == sent["model"]
-    assert judged["chat_template_kwargs"] == {"enable_thinking": False}
+    assert judged["chat_template_kwargs"] == {"enable_thinking": False, "thinking": False}
     assert judged["max_tokens"] == 1
 
 
