@@ -21,6 +21,7 @@ from service.adapters import Adapters
 from service.admission import Door, Keys
 from service.backend import Backend, Timeouts
 from service.errors import NotFound, WrongMethod
+from service.front import Front
 from service.judge import Judge
 from service.judge.lexical import LexicalJudge
 from service.judge.llm import LlmJudge
@@ -107,6 +108,7 @@ def create_app(guard: Guard) -> FastAPI:
         methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         include_in_schema=False,
     )
+    app.add_middleware(Front, routes={(method, path): endpoint for path, method, endpoint in _OPENAI[:2]})
     app.add_exception_handler(HTTPException, _http_error)
     return app
 

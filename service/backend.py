@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -23,6 +24,7 @@ from service.wire import dumps
 
 END = Piece(sse.DONE, {})  # the last piece of a stream that its backend ended properly
 _MAX_ERROR_BYTES = 65_536
+_parsed = functools.lru_cache(maxsize=64)(httpx.URL)
 _STALE = 3  # resends after which a connection that the server keeps closing is a failure
 _OURS = frozenset({"upstream_auth", "answer_too_large"})  # failures that say nothing about the backend's health
 
@@ -162,7 +164,7 @@ class Backend:
         with translated():
             return httpx.Request(
                 method,
-                url,
+                _parsed(url),
                 headers={**self._headers, **kept},
                 content=content,
                 extensions={"timeout": {"connect": self._timeouts.connect_s}},

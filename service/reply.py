@@ -118,9 +118,11 @@ class Reply(Response):
 
     async def _next(self, answer: AsyncGenerator[Head | Piece, None], send: Send | None) -> Head | Piece | None:
         """Await the next item, sending comment lines while it is late; the first of them commits status 200."""
+        if send is None:
+            return await anext(answer, None)
         waiting = asyncio.ensure_future(anext(answer, None))
         try:
-            while send is not None:
+            while True:
                 silence = self._settings.ping_every_s if self._sent.status else self._settings.ping_after_s
                 done, _ = await asyncio.wait({waiting}, timeout=silence)
                 if done:

@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on who the peer is
         ws="none",
         timeout_keep_alive=75,  # above the idle time of common ingresses, so that they never meet a closing socket
         timeout_graceful_shutdown=loaded.server.drain_timeout_s,
