@@ -54,13 +54,6 @@ def test_every_transport_error(kind: type[httpx.RequestError]) -> None:
     assert any(issubclass(kind, row[0]) for row in TRANSLATIONS)
 
 
-def test_translations_go_from_special_to_general() -> None:
-    """No row of the table hides a later, more special one."""
-    kinds = [row[0] for row in TRANSLATIONS]
-
-    assert not [(a, b) for i, a in enumerate(kinds) for b in kinds[i + 1 :] if issubclass(b, a)]
-
-
 @pytest.mark.parametrize(
     ("status", "body", "kind", "ours"),
     [
