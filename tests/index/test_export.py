@@ -1,19 +1,24 @@
-"""The encoder is exported from weights that are the published ones, and only when its vectors are the model's."""
+"""The encoder is exported from weights that are the published ones, and only when its vectors are near the model's."""
 
 from __future__ import annotations
 
 import importlib.resources
+import json
+import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
+from index import __main__ as command
 from index import export
-from retrieval import encoder
-from retrieval.encoder import OnnxEncoder, Vectors
+from retrieval import encoder, search
+from retrieval.encoder import EncoderCard, OnnxEncoder, Vectors
 from retrieval.layout import IndexUnusable, Layout, sha256
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +38,15 @@ def exported() -> Path:
     return layout.encoder(layout.current().read_manifest().encoder_id)
 
 
+@pytest.fixture(scope="module")
+def float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a float32 export."""
+    layout = Layout(tmp_path_factory.mktemp("index"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_from_hub", lambda repository: None)
+        return layout.encoder(export.export("all-MiniLM-L6-v2", layout, "float32").id)
+
+
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """No hub can be reached and its cache is empty."""
@@ -43,7 +57,7 @@ class Leaning(OnnxEncoder):
     """The real encoder with one dimension raised, so that every vector leans to one side."""
 
     def __init__(self, folder: Path, lean: float) -> None:
-        card = encoder.load(folder).card
+        card = EncoderCard(**json.loads((folder / "encoder.json").read_text(encoding="utf-8")))
         super().__init__(card, str(folder / "model.onnx"), Tokenizer.from_file(str(folder / "tokenizer.json")))
         self.lean = lean
 
@@ -111,19 +125,100 @@ def test_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not layout.root.exists()
 
 
-def test_same_vectors(model: SentenceTransformer, exported: Path) -> None:
-    """The encoder of the built index gives the vectors of the model that it was exported from."""
-    texts = ["Where do I put my shoes?", "日本の家では玄関で靴を脱ぎます。", "shoe " * 100, ""]
+TEXTS = ["Where do I put my shoes?", "日本の家では玄関で靴を脱ぎます。", "shoe " * 100, ""]
+
+
+def test_same_vectors(model: SentenceTransformer, float32: Path) -> None:
+    """In float32 the encoder gives the vectors of the model that it was exported from."""
+    wanted = model.encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(encoder.load(float32, "float32").encode(TEXTS), wanted, atol=1e-4)
+
+
+def test_near_vectors(model: SentenceTransformer, exported: Path) -> None:
+    """The int8 encoder of the built index gives vectors near the model's."""
     export._compare(model, encoder.load(exported))
-    wanted = model.encode(texts, normalize_embeddings=True)
-    np.testing.assert_allclose(encoder.load(exported).encode(texts), wanted, atol=1e-4)
+    wanted = model.encode(TEXTS, normalize_embeddings=True)
+    assert float(np.sum(wanted * encoder.load(exported).encode(TEXTS), axis=1).min()) > 0.96
 
 
 @pytest.mark.parametrize("lean", [0.05, 1.0, -1.0])
-def test_other_vectors(model: SentenceTransformer, exported: Path, lean: float) -> None:
-    """An encoder whose vectors differ from the model's, even by a few degrees, is refused."""
-    with pytest.raises(IndexUnusable, match=r"^the exported encoder disagrees with the model \(cosine -?0\.\d{4}\)$"):
+def test_other_vectors(model: SentenceTransformer, float32: Path, lean: float) -> None:
+    """A float32 encoder whose vectors differ from the model's, even by a few degrees, is refused."""
+    said = r"^the exported float32 encoder disagrees with the model \(cosine -?0\.\d{4}\)$"
+    with pytest.raises(IndexUnusable, match=said):
+        export._compare(model, Leaning(float32, lean))
+
+
+@pytest.mark.parametrize("lean", [0.4, 1.0, -1.0, float("nan")])
+def test_far_vectors(model: SentenceTransformer, exported: Path, lean: float) -> None:
+    """An int8 encoder whose vectors are far from the model's, or are no numbers, is refused."""
+    with pytest.raises(IndexUnusable, match=r"^the exported int8 encoder disagrees with the model"):
         export._compare(model, Leaning(exported, lean))
+
+
+def test_one_scale_a_matrix(tmp_path: Path, model: SentenceTransformer, float32: Path) -> None:
+    """Int8 with one scale for a whole matrix, which costs recall, is refused."""
+    coarse, card = tmp_path / "model.onnx", encoder.load(float32, "float32").card
+    with export._quiet():
+        quantize_dynamic(float32 / "model.onnx", coarse, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
+    tokenizer = Tokenizer.from_file(str(float32 / "tokenizer.json"))
+    with pytest.raises(IndexUnusable, match="disagrees with the model"):
+        export._compare(model, OnnxEncoder(replace(card, precision="int8"), str(coarse), tokenizer))
+
+
+def test_forms_apart(exported: Path, float32: Path) -> None:
+    """The forms share their weights, have ids of their own and say which they are; int8 is a quarter of the size."""
+    served, whole = encoder.load(exported).card, encoder.load(float32, "float32").card
+    assert ("int8", "float32", served.weights_sha256) == (served.precision, whole.precision, whole.weights_sha256)
+    assert (f"{whole.id}-int8", exported.name, float32.name) == (served.id, served.id, whole.id)
+    sizes = [(folder / "model.onnx").stat().st_size for folder in (exported, float32)]
+    assert 3.5 < sizes[1] / sizes[0] < 4.5
+
+
+def test_index_of_another_form(tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An index from before there was int8, whose card names no precision, is refused, and --if-changed builds anew."""
+    root, knowledge = tmp_path / "index", ROOT / "knowledge"
+    shutil.copytree(ROOT / "var" / "index", root)
+    layout = Layout(root)
+    version, earlier = layout.current(), exported.name.removesuffix("-int8")
+    version.write_manifest(replace(version.read_manifest(), encoder_id=earlier))
+    shutil.copytree(exported, layout.encoder(earlier))
+    card = json.loads((exported / "encoder.json").read_text(encoding="utf-8"))
+    older = {**{name: value for name, value in card.items() if name != "precision"}, "id": earlier}
+    (layout.encoder(earlier) / "encoder.json").write_text(json.dumps(older), encoding="utf-8")
+    with pytest.raises(IndexUnusable, match="run `comity index build`"):
+        search.open_current(root, "all-MiniLM-L6-v2")
+    folders = ["--index", str(root), "--knowledge", str(knowledge)]
+    assert command.main(["build", "--if-changed", *folders]) == command.OK
+    assert "is serving from" in capsys.readouterr().out
+    assert search.open_current(root, "all-MiniLM-L6-v2").manifest.encoder_id == exported.name
+
+
+def test_quiet() -> None:
+    """What a library says through the root logger is not heard, and the logger is as before."""
+    root = logging.getLogger()
+    before = list(root.handlers), root.manager.disable
+    with export._quiet():
+        assert not root.isEnabledFor(logging.WARNING)
+    assert (list(root.handlers), root.manager.disable) == before
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_command(tmp_path: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The module's command prints the folder of the encoder."""
+    layout = Layout(tmp_path)
+    shutil.copytree(exported, layout.encoder(exported.name))
+    assert export.main(["--index", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{layout.encoder(exported.name)}\n"
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_command_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The module's command says in one line on standard error that a model cannot be had."""
+    assert export.main(["--index", str(tmp_path), "--encoder", "no-such-model"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith("index.export: the model no-such-model is not a folder")
 
 
 @pytest.mark.usefixtures("no_hub")

@@ -65,10 +65,10 @@ def test_no_texts(onnx: OnnxEncoder) -> None:
 
 @pytest.mark.parametrize("arrange", [list, lambda texts: texts[::-1], lambda texts: texts * 4])
 def test_company_of_other_texts(onnx: OnnxEncoder, arrange: Callable[[list[str]], list[str]]) -> None:
-    """A text has the same vector alone, in any order and in a batch larger than 32."""
+    """A text has the same vector alone, in any order and among many, to the last bit."""
     alone = {text: onnx.encode([text])[0] for text in TEXTS}
     texts = arrange(TEXTS)
-    np.testing.assert_allclose(onnx.encode(texts), np.stack([alone[text] for text in texts]), atol=1e-4)
+    np.testing.assert_array_equal(onnx.encode(texts), np.stack([alone[text] for text in texts]))
 
 
 def test_same_text_twice(onnx: OnnxEncoder) -> None:
@@ -135,7 +135,16 @@ def test_altered_tokenizer(copy: Path) -> None:
     assert refusal(copy) == f"{file} differs from its checksum; run `comity index build`"
 
 
-@pytest.mark.parametrize("field", ["id", "onnx_sha256", "tokenizer_sha256"])
+def test_another_precision(copy: Path) -> None:
+    """An encoder in another precision than the served one is refused, both named, unless it is asked for."""
+    card = json.loads((copy / "encoder.json").read_text(encoding="utf-8"))
+    assert card["precision"] == "int8"
+    write_card(copy, {**card, "precision": "float32"})
+    assert refusal(copy) == f"the encoder in {copy} is float32, not int8; run `comity index build`"
+    assert encoder.load(copy, "float32").card.precision == "float32"
+
+
+@pytest.mark.parametrize("field", ["id", "precision", "onnx_sha256", "tokenizer_sha256"])
 def test_card_lacks_a_field(copy: Path, field: str) -> None:
     """A card without one of its fields, such as one of an older export, is refused with what to do."""
     card = json.loads((copy / "encoder.json").read_text(encoding="utf-8"))
