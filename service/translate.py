@@ -43,7 +43,7 @@ TRANSLATIONS: tuple[tuple[type[Exception], type[UpstreamFailed | UpstreamTimeout
     (httpx.RequestError, UpstreamFailed, _UNREACHABLE),
 )
 _CONTEXT = re.compile(
-    r"context_length_exceeded|maximum context length|maximum model length|max_model_len|context window|"
+    r"context_length_exceeded|maximum context length|maximum model length|context window|"
     r"exceeds? the (model'?s )?(maximum )?context|longer than the maximum",
     re.IGNORECASE,
 )

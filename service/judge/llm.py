@@ -1,8 +1,9 @@
 """The LLM judge: one digit for the whole answer, its score from the digits' log-probabilities.
 
 Two prompts. The continuation asks the model that answered, as one short turn after its own answer, and so reuses the
-prefix cache of the request that was just generated. The separate prompt quotes the exchange and is used where a
-continuation cannot stand: tool calls, reasoning or other text beside the content, completions, or a judge elsewhere.
+prefix cache of the request that was just generated (of its prompt at least: a template may write earlier turns anew).
+The separate prompt quotes the exchange and is used where a continuation cannot stand: tool calls, reasoning or other
+text beside the content, completions, or a judge elsewhere.
 
 Score = 100 · E/9, E the expected digit under the log-probabilities of the digits among the top 20 tokens; with under
 0.8 of the probability on digits the judge is undecided. The threshold is not calibrated.
@@ -34,8 +35,8 @@ _SYSTEM = (
 )
 _ENOUGH = 0.8
 _DIGITS = "0123456789"
-# How templates and models mark thinking inside the text itself, where no parser took it out; most templates strip it
-# from earlier turns, so that a continuation would judge what is left.
+# How models mark thinking: inside a text where no parser took it out (most templates strip it from earlier turns, so
+# that a continuation would judge what is left), or as the first token of an answer.
 _THINKING = re.compile(r"</?think|</?thought|</?reason|\[/?think|<\|channel|◁/?think|<seed:", re.IGNORECASE)
 _VLLM_ONLY = frozenset({"chat_template_kwargs", "structured_outputs"})
 _MAX_QUOTED = 24_000  # characters of the question, and of the answer that one separate prompt quotes
@@ -89,14 +90,13 @@ class LlmJudge:
         """Ask in the cheapest form that fits; notes first, then the conversation, give way to the model's context."""
         for body in self._bodies(exchange):
             try:
-                answer = await self._send(continuation(body, exchange), exchange, deadline)
-                return self._read(answer, "llm-continuation")
+                return await self._digit(continuation(body, exchange), exchange, deadline, "llm-continuation")
             except ContextExceeded:
                 continue
         forms = separate(exchange)
         if len(forms) > _MAX_PROMPTS:
             return self._failed("too_long", "llm-separate")
-        return worst([self._read(await self._send(form, exchange, deadline), "llm-separate") for form in forms])
+        return worst([await self._digit(form, exchange, deadline, "llm-separate") for form in forms])
 
     def _bodies(self, exchange: Exchange) -> list[Mapping[str, Any]]:
         """Give the conversations that a continuation can go on from: as it was sent, then without its notes."""
@@ -134,12 +134,18 @@ class LlmJudge:
         except (ValueError, LookupError, TypeError, RecursionError):
             return "default"
 
-    def _read(self, answer: Json, name: str) -> Verdict:
-        try:
-            first = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-            odds = {str(item["token"]): float(item["logprob"]) for item in first}
-        except (LookupError, TypeError, ValueError):
-            return self._failed("no_logprobs", name)
+    async def _digit(self, form: Json, exchange: Exchange, deadline: float, name: str) -> Verdict:
+        """Ask freely, and constrained to a digit where the model would think first all the same.
+
+        A server computes log-probabilities after the constraint, so that noise too would look like a sure digit; a
+        model that wants to say neither a digit nor a thought stays undecided.
+        """
+        odds = _odds(await self._send(form, exchange, deadline))
+        if odds is not None and wants_to_think(odds) and self._takes_extensions:
+            odds = _odds(await self._send({**form, **_CONSTRAINED}, exchange, deadline))
+        return self._failed("no_logprobs", name) if odds is None else self._read(odds, name)
+
+    def _read(self, odds: Mapping[str, float], name: str) -> Verdict:
         score, mass = expected(odds)
         if mass < _ENOUGH:
             return Verdict("undecided", None, name, "partial", "bad_output")
@@ -148,6 +154,22 @@ class LlmJudge:
 
     def _failed(self, reason: Reason, name: str | None = None) -> Verdict:
         return Verdict("undecided", None, name or self.name, "error", reason)
+
+
+def _odds(answer: Json) -> Mapping[str, float] | None:
+    """Read the log-probabilities of an answer's first token, or None where there are none."""
+    try:
+        first = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        return {str(item["token"]): float(item["logprob"]) for item in first}
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def wants_to_think(odds: Mapping[str, float]) -> bool:
+    """Tell whether digits alone are too improbable, and together with marks of thinking are not."""
+    thought = sum(math.exp(min(logprob, 0.0)) for token, logprob in odds.items() if _THINKING.match(token.strip()))
+    _, mass = expected(odds)
+    return mass < _ENOUGH <= mass + thought
 
 
 def expected(odds: Mapping[str, float]) -> tuple[float, float]:
@@ -214,8 +236,7 @@ def _quoting(exchange: Exchange, part: Mapping[str, str]) -> Json:
         {"role": "system", "content": _SYSTEM},
         {"role": "user", "content": json.dumps(quoted, ensure_ascii=False)},
     ]
-    constrained = {"structured_outputs": {"choice": list(_DIGITS)}} if thinks(exchange) else {}
-    return {"messages": messages, **_without_thinking(None), **constrained, **_ONE_DIGIT}
+    return {"messages": messages, **_without_thinking(None), **_ONE_DIGIT}
 
 
 def _without_thinking(arguments: Any) -> Json:
@@ -236,4 +257,5 @@ def _parts(texts: Mapping[str, str]) -> list[Mapping[str, str]]:
     ]
 
 
+_CONSTRAINED: Json = {"structured_outputs": {"choice": list(_DIGITS)}}
 _ONE_DIGIT: Json = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 20, "stream": False}

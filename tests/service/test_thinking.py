@@ -29,7 +29,7 @@ def _thinking(field: str, thought: str) -> Any:
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("field", FIELDS)
 def test_thinking_in_a_field(service: Serve, upstream: Upstream, field: str, streamed: bool) -> None:
-    """By either name, thinking is quoted to the judge, who answers without thinking and in one of ten digits."""
+    """By either name, thinking is quoted to the judge, whose own is switched off."""
     upstream.script = _thinking(field, "They are all VILE.")
     upstream.judge = lambda body: digit({"9" if "VILE" in str(body["messages"]) else "0": 1.0})
     response = service(upstream, judge={"mode": "enforce"}).post(
@@ -40,7 +40,7 @@ def test_thinking_in_a_field(service: Serve, upstream: Upstream, field: str, str
     assert "VILE" not in response.text
     assert response.headers["x-comity-judge"] == "llm-separate"
     assert judged["chat_template_kwargs"] == {"enable_thinking": False, "thinking": False}
-    assert judged["structured_outputs"] == {"choice": list("0123456789")}
+    assert "structured_outputs" not in judged
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,34 @@ def test_thinking_in_the_text(service: Serve, upstream: Upstream, text: str) -> 
 
     assert response.headers["x-comity-judge"] == "llm-separate"
     assert "VILE" in upstream.judged[0]["messages"][1]["content"]
+
+
+@pytest.mark.parametrize("mark", ["<think>", "<|channel|>", "[THINK]"])
+def test_judge_that_would_think(service: Serve, upstream: Upstream, mark: str) -> None:
+    """A judge whose template cannot switch thinking off is asked again for one of ten digits."""
+
+    def judge(body: dict[str, Any]) -> Response:
+        return digit({"8": 1.0} if "structured_outputs" in body else {mark: 0.7, "8": 0.2, "the": 0.1})
+
+    upstream.judge = judge
+    response = service(upstream).post("/v1/chat/completions", json=BODY)
+    first, second = upstream.judged
+
+    assert "structured_outputs" not in first
+    assert second["structured_outputs"] == {"choice": list("0123456789")}
+    assert {**second, "structured_outputs": None} == {**first, "structured_outputs": None}
+    assert response.headers["x-comity-verdict"] == "unsafe"
+
+
+def test_judge_that_babbles(service: Serve, upstream: Upstream) -> None:
+    """A judge that wants neither a digit nor a thought is not forced to a digit: it stays undecided."""
+    upstream.script = lambda body: whole("Fine.", message={"reasoning": "Hm."})
+    upstream.judge = lambda body: digit({"<think>": 0.3, "8": 0.2, "the": 0.5})
+    response = service(upstream).post("/v1/chat/completions", json=BODY)
+
+    assert len(upstream.judged) == 1
+    assert response.headers["x-comity-verdict"] == "undecided"
+    assert response.headers["x-comity-coverage-reason"] == "bad_output"
 
 
 def test_answer_without_thinking(service: Serve, upstream: Upstream) -> None:

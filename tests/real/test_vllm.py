@@ -1,0 +1,301 @@
+"""The guardrail in front of a real vLLM: what it asks is understood there, and what comes back is read rightly."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from service.judge import Exchange, llm
+from tests.conftest import Serve, until
+from tests.real.conftest import Vllm
+
+Json = dict[str, Any]
+PLAIN, JAPAN, INDIA = "What is the square root of two?", "A gift for a colleague in Japan?", "A wedding in India?"
+ADAPTERS = {"cultures": {"JP": "jp", "IN": "in"}}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "strict": True,  # else vLLM holds the call to its form only, not the arguments to their schema
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": ["Kyoto", "Osaka"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+_fresh = itertools.count(1)
+
+
+def chat(text: str = PLAIN, /, **more: Any) -> Json:
+    """Give a request; greedy, so that it is answered the same way each time."""
+    asked = {"model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": 16, "temperature": 0}
+    return {**asked, **more}
+
+
+def ask(client: httpx.Client, body: Json, route: str = "chat/completions") -> tuple[Json, httpx.Headers]:
+    """Ask through the guardrail; give the answer, a stream's frames put together, and its headers."""
+    response = client.post(f"/v1/{route}", json=body)
+    assert response.status_code == 200, response.text
+    return (joined(response.text) if body.get("stream") else response.json()), response.headers
+
+
+def joined(text: str) -> Json:
+    """Put the frames of a stream together into the shape of a whole answer."""
+    events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    assert events.pop() == "[DONE]"
+    whole: Json = {"choices": [], "usage": None}
+    choices: dict[int, Json] = {}
+    for frame in map(json.loads, events):
+        whole["usage"] = frame.get("usage") or whole["usage"]
+        for part in frame["choices"]:
+            made = choices.setdefault(
+                part["index"], {"index": part["index"], "message": {}, "logprobs": {"content": []}}
+            )
+            for field in ("content", "reasoning"):
+                if said := part["delta"].get(field):
+                    made["message"][field] = made["message"].get(field, "") + said
+            for call in part["delta"].get("tool_calls") or ():
+                function = made.setdefault("calls", {}).setdefault(call["index"], {"name": "", "arguments": ""})
+                for field, said in call["function"].items():
+                    function[field] += said or ""
+            made["logprobs"]["content"] += (part.get("logprobs") or {}).get("content") or []
+            made["finish_reason"] = part.get("finish_reason") or made.get("finish_reason")
+    return {**whole, "choices": [choices[index] for index in sorted(choices)]}
+
+
+def fresh(sentences: int) -> str:
+    """Give a text that was not asked before, so that nothing of it is in the prefix cache."""
+    return " ".join(f"Number {next(_fresh)} of the list is the {word} one." for word in ["next"] * sentences)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answer(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """Without a culture the answer is, token by token, what vLLM says when it is asked itself; it is judged."""
+    answer, headers = ask(service(vllm), chat(stream=stream))
+    choice, direct = answer["choices"][0], vllm.chat(**chat())["choices"][0]
+
+    assert choice["message"]["content"] == direct["message"]["content"]
+    assert choice["finish_reason"] == direct["finish_reason"]
+    assert headers["x-comity-response-path"] == "upstream"
+    assert headers["x-comity-judge"] == "llm-continuation"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_several_choices_with_logprobs(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """Three choices come back in full, each with the log-probabilities of its own tokens."""
+    wanted: Json = {"n": 3, "temperature": 1.0, "seed": 5, "logprobs": True, "top_logprobs": 4, "ignore_eos": True}
+    answer, _ = ask(service(vllm), chat(max_tokens=8, stream=stream, **wanted))
+
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert len({choice["message"]["content"] for choice in answer["choices"]}) == 3
+    for choice in answer["choices"]:
+        assert len(choice["logprobs"]["content"]) == 8
+        assert all(len(token["top_logprobs"]) >= 4 for token in choice["logprobs"]["content"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_usage_of_a_grounded_answer(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """The usage is vLLM's own, and more by about what the notes are said to be than for the bare question."""
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answer, headers = ask(service(vllm), chat(JAPAN, **options))
+    bare = vllm.chat(**chat(JAPAN))["usage"]["prompt_tokens"]
+    said = int(headers["x-comity-injected-tokens"])
+
+    assert headers["x-comity-grounding"] == "grounded"
+    assert headers["x-comity-culture"] == "JP"
+    assert 0.6 * said < answer["usage"]["prompt_tokens"] - bare < 1.4 * said
+    assert answer["usage"]["completion_tokens"] == 16
+
+
+def test_stream_without_usage(service: Serve, vllm: Vllm) -> None:
+    """A stream that did not ask for usage gets none."""
+    assert ask(service(vllm), chat(stream=True))[0]["usage"] is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_left_to_the_model(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """Tools that the model does not call are in its prompt, and in that of the continuation that judges."""
+    answer, headers = ask(service(vllm), chat(tools=[TOOL], tool_choice="auto", stream=stream))
+    direct = vllm.chat(**chat(tools=[TOOL], tool_choice="auto"))
+
+    assert answer["choices"][0]["message"]["content"] == direct["choices"][0]["message"]["content"]
+    assert direct["usage"]["prompt_tokens"] > vllm.chat(**chat())["usage"]["prompt_tokens"] + 50
+    assert headers["x-comity-judge"] == "llm-continuation"
+    assert headers["x-comity-coverage"] == "partial"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_named_tool(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """A call that the request demands comes back as one, with arguments of the tool's schema, and is judged quoted."""
+    wanted: Json = {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "weather"}}}
+    answer, headers = ask(service(vllm), chat(max_tokens=100, stream=stream, **wanted))
+    choice = answer["choices"][0]
+    call = choice["calls"][0] if stream else choice["message"]["tool_calls"][0]["function"]
+
+    assert call["name"] == "weather"
+    assert json.loads(call["arguments"])["city"] in ("Kyoto", "Osaka")
+    assert headers["x-comity-judge"] == "llm-separate"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_adapter_of_a_culture(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """Each culture is answered by its own adapter, as that adapter answers the grounded request."""
+    client = service(vllm, adapters=ADAPTERS, grounding={"enabled": False})
+    for text, adapter in ((JAPAN, "jp"), (INDIA, "in")):
+        answer, headers = ask(client, chat(text, stream=stream))
+        said = answer["choices"][0]["message"]["content"]
+
+        assert headers["x-comity-adapter"] == adapter
+        assert headers["x-comity-adapter-outcome"] == "used"
+        assert said == vllm.chat(**chat(text, model=adapter))["choices"][0]["message"]["content"]
+        assert said != vllm.chat(**chat(text))["choices"][0]["message"]["content"]
+
+
+def test_no_adapter_for_a_question_without_culture(service: Serve, vllm: Vllm) -> None:
+    """Without a culture the base model answers; an adapter that the caller names is left as it is."""
+    client = service(vllm, adapters=ADAPTERS)
+    answer, headers = ask(client, chat())
+    named, explicit = ask(client, chat(JAPAN, model="in"))
+
+    assert (answer["model"], headers["x-comity-adapter-outcome"]) == ("tiny", "none")
+    assert (named["model"], explicit["x-comity-adapter-outcome"]) == ("in", "explicit")
+
+
+def test_judge_reads_log_probabilities(service: Serve, vllm: Vllm) -> None:
+    """The probability on digits is read from the log-probabilities that vLLM really gives, and decides the verdict."""
+    _, headers = ask(service(vllm), chat())
+    form = llm.separate(Exchange(PLAIN, {"content": "About 1.4."}, (), (), None, None))[0]
+    first = vllm.chat(**form)["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+    _, mass = llm.expected({item["token"]: item["logprob"] for item in first})
+
+    assert len(first) == 20
+    assert 0 < mass < 1
+    assert headers["x-comity-coverage-reason"] in ("bad_output", "uncalibrated")
+
+
+def test_choice_of_digits(vllm: Vllm) -> None:
+    """Under `structured_outputs` vLLM's log-probabilities are those after the mask: all on digits, their odds kept."""
+    free = top(vllm.chat(**chat(max_tokens=1, logprobs=True, top_logprobs=20)))
+    held = vllm.chat(
+        **chat(max_tokens=1, logprobs=True, top_logprobs=20, structured_outputs={"choice": list("0123456789")})
+    )
+    masked, digits = top(held), list("0123456789")
+
+    assert held["choices"][0]["message"]["content"] in digits
+    assert sum(math.exp(free[digit]) for digit in digits if digit in free) < 0.9
+    assert sum(math.exp(masked[digit]) for digit in digits) == pytest.approx(1, abs=0.01)
+    known = [digit for digit in digits if digit in free]
+    for one, other in itertools.pairwise(known):  # the odds between two digits are what they were
+        assert masked[one] - masked[other] == pytest.approx(free[one] - free[other], abs=0.1)
+
+
+def top(answer: Json) -> dict[str, float]:
+    """Give the log-probabilities of an answer's first token."""
+    return {item["token"]: item["logprob"] for item in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]}
+
+
+def test_continuation_reuses_the_prefix_cache(service: Serve, vllm: Vllm) -> None:
+    """The judge that continues the conversation finds its prompt in vLLM's cache; the one that quotes it does not."""
+    hits, asked = {}, {}
+    for style in ("off", "separate", "continuation"):
+        policy = {"mode": "off"} if style == "off" else {"style": style}
+        client = service(vllm, judge=policy)
+        ask(client, chat("Say hello.", max_tokens=1))  # what the quoting prompt always begins with is cached by now
+        before = vllm.metric("prefix_cache_hits_total")
+        answer, _ = ask(client, chat(fresh(40)))
+        hits[style] = vllm.metric("prefix_cache_hits_total") - before
+        asked[style] = answer["usage"]["prompt_tokens"]
+
+    assert hits["off"] < 64
+    assert hits["continuation"] > 0.85 * asked["continuation"] > 300
+    assert hits["separate"] < 0.5 * asked["separate"]
+
+
+def test_notes_that_do_not_fit(service: Serve, vllm: Vllm) -> None:
+    """A conversation that fits vLLM's context only without notes is answered without them, and that is said."""
+    messages = [{"role": "user", "content": ""}, {"role": "assistant", "content": "Yes."}, *chat(JAPAN)["messages"]]
+    messages[0]["content"] = " people" * (4000 - tokens(vllm, messages))
+    answer, headers = ask(service(vllm), chat(messages=messages))
+
+    assert headers["x-comity-grounding"] == "dropped_context"
+    assert headers["x-comity-injected-tokens"] == "0"
+    assert answer["usage"]["prompt_tokens"] == tokens(vllm, messages) > 3900
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_question_that_does_not_fit(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """A question longer than vLLM's context is a 400, streamed too."""
+    response = service(vllm).post("/v1/chat/completions", json=chat(fresh(600), stream=stream))
+
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "BadRequestError"
+    assert response.headers["x-comity-response-path"] == "error"
+
+
+def tokens(vllm: Vllm, messages: list[Json]) -> int:
+    """Count the tokens of a conversation as vLLM does, its template included."""
+    return int(vllm.client.post("/tokenize", json={"model": "tiny", "messages": messages}).json()["count"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_completions(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """A bare prompt is completed, with notes before it where it is about a culture, and judged."""
+    body = {"model": "tiny", "prompt": JAPAN, "max_tokens": 8, "temperature": 0, "stream": stream}
+    response = service(vllm).post("/v1/completions", json=body)
+    lines = response.text.splitlines() if stream else [f"data: {response.text}"]
+    frames = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+
+    assert response.status_code == 200
+    assert "".join(choice["text"] for frame in frames for choice in frame["choices"])
+    assert response.headers["x-comity-grounding"] == "grounded"
+    assert response.headers["x-comity-judge"] == "llm-separate"
+    assert response.headers["x-comity-coverage"] == "partial"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_client_that_leaves(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """vLLM stops generating for a client that left, long before the tokens that were asked for are there."""
+    body = chat(max_tokens=3500, n=8, ignore_eos=True, temperature=1.0, stream=stream)
+    client, before = service(vllm), vllm.metric("generation_tokens_total")
+    with ThreadPoolExecutor(1) as pool:
+        leaving = pool.submit(client.post, "/v1/chat/completions", json=body, timeout=2)
+        assert until(lambda: vllm.metric("num_requests_running") > 0, 10)
+        assert isinstance(leaving.exception(), httpx.ReadTimeout)
+
+    assert until(lambda: vllm.metric("num_requests_running") == 0, 5)
+    assert 0 < vllm.metric("generation_tokens_total") - before < 8 * 3500
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_thinking(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """Thinking that vLLM parsed out of the answer is given to the client and to the judge, who does not think."""
+    body = chat(chat_template_kwargs={"enable_thinking": True}, stream=stream)
+    answer, headers = ask(service(vllm), body)
+    message = answer["choices"][0]["message"]
+
+    assert message["reasoning"] == vllm.chat(**body | {"stream": False})["choices"][0]["message"]["reasoning"]
+    assert not message.get("content")
+    assert headers["x-comity-judge"] == "llm-separate"
+    assert headers["x-comity-coverage"] == "partial"
+
+
+def test_judge_with_thinking_off(vllm: Vllm) -> None:
+    """What the judge sends is rendered with a thinking block that is closed already."""
+    form = llm.separate(Exchange(PLAIN, {"reasoning": "Hm.", "content": "About 1.4."}, (), (), None, None))[0]
+    asked = {"model": "tiny", "messages": form["messages"], "return_token_strs": True}
+    said = {
+        thinks: vllm.client.post("/tokenize", json={**asked, "chat_template_kwargs": arguments}).json()["token_strs"]
+        for thinks, arguments in ((False, form["chat_template_kwargs"]), (True, {"enable_thinking": True}))
+    }
+
+    assert "</think>" in said[False][-4:]
+    assert "</think>" not in said[True]
+    assert vllm.chat(**form)["choices"][0]["message"]["content"] in list("0123456789")
