@@ -10,8 +10,8 @@
 8. judge       what the answer is worth: an LLM on the backend, or the embedded baseline
 9. reply       pieces → bytes: status, headers, frames, pings, [DONE]
 
-`pipeline` is steps 3 to 8 in order and only that. Around it: settings, app, front, admission, adapters, breaker,
-transport, translate, checks, probes, metrics, logs, errors.
+`pipeline` is steps 3 to 8 in order and only that. Around it: settings, app, front, admission, queries, adapters,
+breaker, transport, translate, checks, probes, metrics, logs, errors.
 """
 
 __version__ = "0.1.0"

@@ -28,6 +28,7 @@ from service.judge.llm import LlmJudge
 from service.metrics import Metrics
 from service.names import Names
 from service.pipeline import Guard
+from service.queries import Queries
 from service.reply import error_response
 from service.settings import Settings
 
@@ -61,13 +62,15 @@ def assemble(settings: Settings) -> Guard:
     metrics = Metrics()
     metrics.serving(index.manifest.version, len(index.descriptions))
     backend = make_backend(settings, metrics)
+    workers = ThreadPoolExecutor(settings.retrieval.workers, thread_name_prefix="encode")
     return Guard(
         settings=settings,
         index=index,
         names=Names(index.cultures, settings.detection.min_city_population),
         judge=make_judge(settings, metrics),
         metrics=metrics,
-        workers=ThreadPoolExecutor(settings.retrieval.workers, thread_name_prefix="encode"),
+        workers=workers,
+        queries=Queries(index.encoder, workers, settings.retrieval.workers),
         backend=backend,
         adapters=make_adapters(settings, backend, index.cultures),
     )

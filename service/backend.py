@@ -18,14 +18,15 @@ from service.breaker import Breaker
 from service.errors import ComityError, UpstreamFailed, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
 from service.metrics import Metrics
 from service.translate import error, refusal, translated, unauthorized
-from service.transport import connections, forget, repeatable
+from service.transport import Large, connections, forget, repeatable
 from service.turn import Headers, Json, Piece
 from service.wire import dumps
 
 END = Piece(sse.DONE, {})  # the last piece of a stream that its backend ended properly
 _MAX_ERROR_BYTES = 65_536
 _parsed = functools.lru_cache(maxsize=64)(httpx.URL)
-_STALE = 3  # resends after which a connection that the server keeps closing is a failure
+_STALE = 1  # a second kept connection that breaks under the same request is no race
+_LARGE = 1_048_576  # bytes from which a request is written in parts
 _OURS = frozenset({"upstream_auth", "answer_too_large"})  # failures that say nothing about the backend's health
 
 
@@ -162,13 +163,12 @@ class Backend:
     def _request(self, method: str, url: str, content: bytes, headers: Headers) -> httpx.Request:
         kept = {name: value for name, value in headers if name != "authorization" or self._forwards_key}
         with translated():
-            return httpx.Request(
-                method,
-                _parsed(url),
-                headers={**self._headers, **kept},
-                content=content,
-                extensions={"timeout": {"connect": self._timeouts.connect_s}},
-            )
+            named = {**self._headers, **kept}
+            known = {"timeout": {"connect": self._timeouts.connect_s}}
+            if len(content) < _LARGE:
+                return httpx.Request(method, _parsed(url), headers=named, content=content, extensions=known)
+            named["content-length"] = str(len(content))
+            return httpx.Request(method, _parsed(url), headers=named, stream=Large(content), extensions=known)
 
     @contextmanager
     def _watched(self) -> Iterator[int]:
@@ -227,7 +227,8 @@ class Backend:
                 events = decoder.feed(chunk)
             except sse.FrameTooLong:
                 raise _too_long(self._max_answer_bytes) from None
-            if size > 4 * self._max_answer_bytes:  # frames carry several times the bytes of their text
+            # frames carry several times the bytes of their text
+            if size > 4 * self._max_answer_bytes or any(len(data) > self._max_answer_bytes for data in events):
                 raise _too_long(self._max_answer_bytes)
             for data in events:
                 if data.strip() == sse.DONE:

@@ -21,6 +21,7 @@ from service.gate import Held
 from service.judge import Exchange, Judge, worst
 from service.metrics import Metrics
 from service.names import Names
+from service.queries import Queries
 from service.settings import Settings
 from service.turn import NO_ADAPTER, Adapter, Detection, Facts, Grounding, Head, Json, Path, Piece, Turn, Verdict
 
@@ -39,6 +40,7 @@ class Guard:
     judge: Judge
     metrics: Metrics
     workers: Executor
+    queries: Queries
     backend: Backend | None = None
     adapters: Adapters | None = None
 
@@ -130,10 +132,9 @@ async def retrieve(query: str, cultures: tuple[str, ...], guard: Guard, *, k: in
     settings = guard.settings.retrieval
     if not query.strip():
         return ()
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(settings.timeout_s):
-        vectors = await loop.run_in_executor(guard.workers, guard.index.encoder.encode, [query[:_QUERY_CHARS]])
-    return guard.index.search(vectors[0], cultures, settings.k if k is None else k, settings.min_score)
+        vector = await guard.queries.encode(query[:_QUERY_CHARS])
+    return guard.index.search(vector, cultures, settings.k if k is None else k, settings.min_score)
 
 
 async def _look_up(turn: Turn, guard: Guard, clock: Clock) -> tuple[Detection, Grounding]:

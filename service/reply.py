@@ -23,6 +23,7 @@ from service.turn import Facts, Head, Json, Piece, Turn
 from service.wire import dumps
 
 SCHEMA_VERSION = "1"
+_WRITE = 65_536  # bytes of released frames that go out at once
 T = TypeVar("T")
 _SSE = (
     ("content-type", "text/event-stream; charset=utf-8"),
@@ -99,14 +100,18 @@ class Reply(Response):
             await self._error(unexpected(), send)
 
     async def _pieces(self, answer: AsyncGenerator[Head | Piece, None], send: Send) -> None:
-        pings, status = self._turn.streams, 200
-        while (item := await self._next(answer, send if pings else None)) is not None:
+        streams, status = self._turn.streams, 200
+        frames = bytearray()  # what is released is there already: few writes are as soon as many, and cheaper
+        while (item := await self._next(answer, send if streams and not self._sent.facts else None)) is not None:
             if isinstance(item, Head):
                 self._sent.facts, status = item.facts, item.status
-                if pings and status == 200 and not self._sent.status:
+                if streams and status == 200 and not self._sent.status:
                     await self._start(send, status)
             elif self._sent.events:
-                await send({"type": "http.response.body", "body": sse.encode(item.raw), "more_body": True})
+                frames += sse.encode(item.raw)
+                if len(frames) >= _WRITE:
+                    await send({"type": "http.response.body", "body": bytes(frames), "more_body": True})
+                    frames.clear()
             else:
                 body = self._whole(item)
                 self._leave()
@@ -114,7 +119,8 @@ class Reply(Response):
                 await send({"type": "http.response.body", "body": body, "more_body": False})
         self._leave()  # before the last byte: whoever has it may ask again at once
         if self._sent.events:
-            await send({"type": "http.response.body", "body": sse.encode(sse.DONE), "more_body": False})
+            frames += sse.encode(sse.DONE)
+            await send({"type": "http.response.body", "body": bytes(frames), "more_body": False})
 
     async def _next(self, answer: AsyncGenerator[Head | Piece, None], send: Send | None) -> Head | Piece | None:
         """Await the next item, sending comment lines while it is late; the first of them commits status 200."""

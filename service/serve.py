@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ def main(arguments: list[str]) -> int:
         return UNUSABLE
     address = f"http://{loaded.server.host}:{loaded.server.port}"
     logs.started(address, loaded.backend.url, guard.index.manifest.version, guard.judge.name, loaded.judge.mode)
+    _settle()
     signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, then raises the signal again: that is a proper end
     uvicorn.run(
         create_app(guard),
@@ -50,6 +52,13 @@ def main(arguments: list[str]) -> int:
         timeout_graceful_shutdown=loaded.server.drain_timeout_s,
     )
     return 0
+
+
+def _settle() -> None:
+    """Take what was loaded out of garbage collection: going through all of it would stop every request for 30 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _leave(number: int, frame: object) -> None:

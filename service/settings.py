@@ -95,7 +95,9 @@ class BackendSettings(_Group):
     connect_retries: int = Field(2, ge=0, le=10, description="failed connects that are tried again, with jitter")
     breaker_failures: int = Field(5, ge=0, description="failures in a row that open the breaker; 0 for no breaker")
     breaker_reset_s: Seconds = Field(10, description="seconds that an open breaker waits before one request probes")
-    max_answer_bytes: int = Field(16_777_216, ge=1024, description="largest answer that is held for judging")
+    max_answer_bytes: int = Field(
+        16_777_216, ge=1024, description="largest answer that is held for judging, frames of a stream four times that"
+    )
     max_connections: int = Field(1024, ge=1, description="open connections to the backend")
 
     _url = field_validator("url")(_check_url)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Literal
@@ -9,10 +11,62 @@ from typing import Literal
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 _KEPT_S = 4  # below vLLM's five seconds, so that hardly a request meets a socket about to close
+_PART = 65_536
 _BROKE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
 _reused: ContextVar[bool] = ContextVar("reused", default=False)
+
+
+class _Transport(AiohttpTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and give its response as soon as its headers are there."""
+        response = await super().handle_async_request(request)
+        if isinstance(response.stream, AiohttpResponseStream):
+            response.stream = _Body(response.stream._aiohttp_response)
+        return response
+
+
+class _Body(AiohttpResponseStream):
+    """A body that ends when its connection does: aiohttp leaves a reader waiting after chunks that it cannot parse."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        content, connection = self._aiohttp_response.content, self._aiohttp_response.connection
+        protocol = connection.protocol if connection is not None else None
+        closed = protocol.closed if protocol is not None else None  # a protocol without messages is false
+
+        def fail(_: object) -> None:
+            if not content.is_eof() and content.exception() is None:
+                content.set_exception(aiohttp.ClientPayloadError("the connection ended within the body"))
+
+        if closed is not None:
+            closed.remove_done_callback(_hear)  # once for each connection, however many answers it has brought
+            closed.add_done_callback(_hear)
+            closed.add_done_callback(fail)
+        try:
+            async for chunk in content.iter_any():
+                yield chunk
+        finally:
+            if closed is not None:
+                closed.remove_done_callback(fail)
+
+
+def _hear(closed: asyncio.Future[None]) -> None:
+    """Take note of how a connection ended, which asyncio would otherwise report as forgotten."""
+    if not closed.cancelled():
+        closed.exception()
+
+
+class Large(httpx.AsyncByteStream):
+    """A large request body in parts, so that writing it does not hold up every other request; may be sent again."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._content), _PART):
+            yield self._content[start : start + _PART]
 
 
 def connections(url: str, max_connections: int) -> httpx.AsyncBaseTransport:
@@ -29,7 +83,7 @@ def connections(url: str, max_connections: int) -> httpx.AsyncBaseTransport:
             trace_configs=[_tracing()],
         )
 
-    return AiohttpTransport(verify=False, trust_env=False, client=session)
+    return _Transport(verify=False, trust_env=False, client=session)
 
 
 def _tracing() -> aiohttp.TraceConfig:

@@ -18,6 +18,7 @@ from service import logs
 from service.app import assemble, create_app, make_adapters, make_backend, make_judge
 from service.metrics import Metrics
 from service.pipeline import Guard
+from service.queries import Queries
 from service.settings import Settings
 from tests.real import parts
 from tests.upstream import Upstream, serve
@@ -64,6 +65,7 @@ def service(guard: Guard) -> Iterator[Serve]:
             logs.configure(settings.log)
             metrics = Metrics()
             backend = make_backend(settings, metrics)
+            workers = Kept(guard.workers)
             made = replace(
                 guard,
                 settings=settings,
@@ -71,7 +73,8 @@ def service(guard: Guard) -> Iterator[Serve]:
                 metrics=metrics,
                 backend=backend,
                 adapters=make_adapters(settings, backend, guard.index.cultures),
-                workers=Kept(guard.workers),
+                workers=workers,
+                queries=Queries(guard.index.encoder, workers, settings.retrieval.workers),
             )
             address = stack.enter_context(serve(create_app(made)))
             client = httpx.Client(base_url=address, timeout=30, trust_env=False)

