@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_PIN := torch==2.13.0
 
-.PHONY: install index run test lint bench clean
+.PHONY: install index run test lint bench bench-peer bench-memory clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,13 @@ lint: install
 
 bench: index
 	@$(BIN)/python -m benchmarks
+
+# LiteLLM beside it, in a virtual environment of its own; `make bench` then compares with it.
+bench-peer:
+	@benchmarks/litellm.sh
+
+bench-memory: index
+	@$(BIN)/python -m benchmarks memory
 
 clean:
 	rm -rf $(VENV) var

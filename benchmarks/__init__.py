@@ -1,1 +1,1 @@
-"""What the guardrail costs: load against a running service, as ratios within one run."""
+"""What the guardrail costs: load on a running service, its backend and a peer, compared within one run."""
