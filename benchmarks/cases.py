@@ -14,12 +14,12 @@ _OFF = {
     "COMITY_DETECTION__ENABLED": "false",
     "COMITY_RETRIEVAL__ENABLED": "false",
     "COMITY_GROUNDING__ENABLED": "false",
-    "COMITY_JUDGE__MODE": "off",
+    "COMITY_POLICY__MODE": "off",
 }
 COMITY = {
     STAGES_OFF: _OFF,
-    JUDGE_OFF: {"COMITY_JUDGE__MODE": "off"},
-    JUDGE: {"COMITY_JUDGE__MODE": "shadow"},
+    JUDGE_OFF: {"COMITY_POLICY__MODE": "off"},
+    JUDGE: {"COMITY_POLICY__MODE": "shadow"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from retrieval.cultures import Cultures
 from retrieval.description import Description
 from retrieval.encoder import Encoder, Vectors
 from retrieval.layout import IndexUnusable, Layout, Manifest, sha256
+
+_WORD = re.compile(r"[^\W\d_]{4,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,22 @@ class Index:
             for score, row in zip(scores[0], found[0], strict=True)
             if row >= 0 and score >= min_score
         )
+
+    def by_words(self, text: str, wanted: tuple[str, ...], k: int) -> tuple[Passage, ...]:
+        """Give at most k descriptions by the words that they share with a text: what is left where encoding fails.
+
+        The score is the share of the text's words, of four letters and more, that a description holds too.
+        """
+        asked = set(_WORD.findall(text.casefold()))
+        rows = self._members(wanted)
+        numbers = range(len(self.descriptions)) if rows is None else [int(row) for row in rows]
+        scored = [(len(asked & self._words(row)) / max(1, len(asked)), row) for row in numbers]
+        best = sorted((pair for pair in scored if pair[0] > 0), key=lambda pair: (-pair[0], pair[1]))[:k]
+        return tuple(Passage(self.descriptions[row], score) for score, row in best)
+
+    def _words(self, row: int) -> set[str]:
+        found = self.descriptions[row]
+        return set(_WORD.findall(" ".join([found.statement, found.offends or "", *found.questions]).casefold()))
 
     def covers(self, culture: str) -> bool:
         """Tell whether the index describes this culture or one that it inherits from."""

@@ -6,12 +6,14 @@
 4. retrieve    the descriptions of those cultures that matter to this message, or none
 5. ground      notes in the last user message, within a budget
 6. backend     the upstream's answer as pieces: deadlines, retries, breaker (responder: without a model)
-7. gate        pieces held until they are judged, then released untouched or replaced
-8. judge       what the answer is worth: an LLM on the backend, or the embedded baseline
-9. reply       pieces → bytes: status, headers, frames, pings, [DONE]
+7. gate        pieces held until they are judged (flow: streams that leave while they are, in windows)
+8. judge       what the answer is worth (assess): an LLM and the embedded baseline
+9. remedy      what leaves in place of what may not: a repair, a safe fallback, a refusal (with rewrite, phrases)
+10. reply      pieces → bytes: status, headers, frames, pings, [DONE] (report: what is said of them)
 
-`pipeline` is steps 3 to 8 in order and only that. Around it: settings, app, front, admission, queries, adapters,
-breaker, transport, translate, checks, probes, metrics, logs, errors.
+`pipeline` is steps 3 to 9 in order and only that, under the policy of the request. Around it: settings, app, front,
+admission, queries, adapters, breaker, transport, translate, checks, probes, metrics, logs, errors, language, demand;
+and the routes that speak the contracts of others: interop, moderations, litellm, fms.
 """
 
 __version__ = "0.1.0"

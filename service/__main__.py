@@ -15,7 +15,7 @@ COMMANDS = {
     "judge": ("service.ask", "judge", "judge an answer"),
     "knowledge": ("index.__main__", "check", "check the knowledge base"),
     "index": ("index.__main__", "main", "build, verify, show or roll back the index"),
-    "evaluate": ("evaluation.__main__", "main", "measure detection or retrieval"),
+    "evaluate": ("evaluation.__main__", "main", "measure detection, retrieval or the judge"),
     "config": ("service.config", "main", "check or show the configuration"),
 }
 

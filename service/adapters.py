@@ -9,7 +9,6 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from retrieval.cultures import Cultures
 from service.backend import Backend
@@ -18,7 +17,9 @@ from service.settings import AdapterSettings, SettingsUnusable
 from service.turn import Adapter, Headers
 
 _LIST_TIMEOUT_S = 5
+_PATIENCE_S = 1  # that requests wait for the first list
 _AGAIN_S = 5  # after a list that could not be had
+_Models = Mapping[str, Mapping[str, str | None]]
 
 
 class Adapters:
@@ -36,16 +37,19 @@ class Adapters:
         self._backend = backend
         self._settings = settings
         self._cultures = cultures
-        self._listed: Mapping[str, Mapping[str, Any]] = {}
+        self._listed: _Models = {}
+        self._holds = False  # what is listed may be relied on while a newer list is asked for
         self._due = 0.0
-        self._asking = asyncio.Lock()
+        self._asked = 0.0
+        self._asking: asyncio.Task[None] | None = None
 
     async def choose(self, model: str, found: tuple[str, ...], headers: Headers = ()) -> Adapter:
         """Give the adapter for a request's cultures (in the order that grounding uses), or say why there is none."""
         wanted = self._wanted(found)
-        await self._refresh(headers)
+        named = model in self._settings.cultures.values()
+        await self._refresh(headers, waits=named or bool(wanted))
         asked = self._listed.get(model, {})
-        if asked.get("parent") or model in self._settings.cultures.values():
+        if named or asked.get("parent"):
             return Adapter("explicit", model, asked.get("parent"))
         if not wanted:
             return Adapter("none")
@@ -55,8 +59,8 @@ class Adapters:
         return Adapter("used", name, model) if self._serves(name, model) else Adapter("missing")
 
     def forget(self) -> None:
-        """Ask for the list again at the next request: what it names is no longer there."""
-        self._due = 0.0
+        """Ask for the list again at the next request, which waits for it: what it names is no longer there."""
+        self._due, self._holds = 0.0, False
 
     def label(self, name: str | None) -> str:
         """Give an adapter's name for metrics: one of the configuration, `other`, or `none`."""
@@ -83,24 +87,48 @@ class Adapters:
         root = self._listed.get(parent, {}).get("root", parent)
         return bool(parent == model or self._listed[model].get("root") == root)
 
-    async def _refresh(self, headers: Headers) -> None:
-        """Ask for the list when it is old; who comes meanwhile uses the old one, and a failure keeps it."""
-        if time.monotonic() < self._due or (self._listed and self._asking.locked()):
-            return
-        async with self._asking:
-            if time.monotonic() < self._due:
-                return
-            found = await self._list(headers)
-            if found is not None:
-                self._listed = found
-            self._due = time.monotonic() + (self._settings.refresh_s if found is not None else _AGAIN_S)
+    async def _refresh(self, headers: Headers, *, waits: bool) -> None:
+        """Ask for the list when it is old, in the background; a request that needs the first one waits a moment.
 
-    async def _list(self, headers: Headers) -> Mapping[str, Mapping[str, Any]] | None:
+        A list that was refused to another caller's key is asked for once more with this one's.
+        """
+        mine, until = False, 0.0
+        while time.monotonic() >= self._due and not mine:
+            mine = self._asking is None or self._asking.done()
+            if self._asking is None or mine:
+                self._asked = time.monotonic()
+                self._asking = asyncio.create_task(self._ask(headers))
+            if self._holds or not waits:
+                return
+            until = until or self._asked + _PATIENCE_S
+            if not (await asyncio.wait({self._asking}, timeout=max(0.0, until - time.monotonic())))[0]:
+                return
+
+    async def _ask(self, headers: Headers) -> None:
+        """Ask for the list; a failure keeps the old one, and a caller's key that is refused says nothing of others."""
+        theirs = self._backend.per_caller
         try:
             status, _, content = await self._backend.forward(
-                "GET", "/v1/models", headers=headers, timeout_s=_LIST_TIMEOUT_S
+                "GET", "/v1/models", headers=headers if theirs else (), timeout_s=_LIST_TIMEOUT_S, watched=False
             )
-            models = json.loads(content)["data"] if status == 200 else None
-            return {str(model["id"]): model for model in models} if isinstance(models, list) else None
-        except (ComityError, ValueError, LookupError, TypeError, RecursionError):
-            return None
+        except ComityError:
+            status, content = 0, b""
+        if theirs and status in (401, 403):
+            return
+        found = _models(content) if status == 200 else None
+        if found is not None:
+            self._listed, self._holds = found, True
+        self._due = time.monotonic() + (self._settings.refresh_s if found is not None else _AGAIN_S)
+
+
+def _models(content: bytes) -> _Models | None:
+    """Read a list of models, leaving out those whose names are not text; None where it is no list."""
+    try:
+        models = json.loads(content)["data"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if not isinstance(models, list):
+        return None
+    named = [model for model in models if isinstance(model, dict) and isinstance(model.get("id"), str)]
+    plain = [model for model in named if all(isinstance(model.get(it), str | None) for it in ("parent", "root"))]
+    return {model["id"]: {"parent": model.get("parent"), "root": model.get("root")} for model in plain}

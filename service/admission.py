@@ -7,32 +7,35 @@ import hmac
 from collections.abc import Iterable
 
 from prometheus_client import Gauge
-from pydantic import SecretStr
 
 from service.errors import Overloaded, Unauthorized
+from service.policy import Caller, Grants
 
 
 class Keys:
-    """The keys that callers may use, kept as digests; with none configured every caller is let in."""
+    """The keys that callers may use, kept as digests, and what each may do; with none configured all are let in."""
 
-    def __init__(self, keys: Iterable[SecretStr]) -> None:
-        self._digests = [hashlib.sha256(key.get_secret_value().encode()).digest() for key in keys]
+    def __init__(self, callers: Iterable[Caller], anonymous: Grants) -> None:
+        self._known = [(hashlib.sha256(each.key.get_secret_value().encode()).digest(), each) for each in callers]
+        self._anonymous = anonymous
 
-    def check(self, authorization: str | None) -> None:
-        """Let a caller in by the value of its Authorization header.
+    def check(self, authorization: str | None) -> Grants:
+        """Let a caller in by the value of its Authorization header, and give what it may do.
 
         Raises:
             Unauthorized: keys are configured and this is none of them.
         """
-        if not self._digests:
-            return
+        if not self._known:
+            return self._anonymous
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthorized("an API key is needed: send it as Authorization: Bearer KEY", code="missing_api_key")
         digest = hashlib.sha256(key.strip().encode("utf-8", "replace")).digest()
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them, in the same time
-        if not any(matches):
+        # all of them are compared, so that each takes the same time
+        matches = [caller for known, caller in self._known if hmac.compare_digest(digest, known)]
+        if not matches:
             raise Unauthorized("this API key is not known")
+        return matches[0]
 
 
 class Door:

@@ -16,33 +16,48 @@ from starlette.responses import Response
 
 from retrieval import search
 from retrieval.cultures import Cultures
-from service import __version__, chat, checks, openapi, probes
+from service import __version__, chat, checks, fms, language, litellm, moderations, openapi, phrases, probes
 from service.adapters import Adapters
 from service.admission import Door, Keys
 from service.backend import Backend, Timeouts
 from service.errors import NotFound, WrongMethod
 from service.front import Front
-from service.judge import Judge
+from service.guard import Guard
+from service.judge import Judge, calibration
+from service.judge.calibration import Calibration, CalibrationUnusable
 from service.judge.lexical import LexicalJudge
 from service.judge.llm import LlmJudge
+from service.judge.panel import Panel
 from service.metrics import Metrics
 from service.names import Names
-from service.pipeline import Guard
+from service.policy import Policies
 from service.queries import Queries
 from service.reply import error_response
-from service.settings import Settings
+from service.settings import Settings, SettingsUnusable
 
 _OPENAI = (
     ("/v1/chat/completions", "POST", chat.chat_completions),
     ("/v1/completions", "POST", chat.completions),
     ("/v1/models", "GET", chat.counted("models", chat.models)),
+    ("/v1/moderations", "POST", chat.counted("moderations", moderations.moderations_route)),
 )
 _CHECKS = (
     ("/comity/v1/detect", "POST", chat.counted("detect", checks.detect_route)),
     ("/comity/v1/retrieve", "POST", chat.counted("retrieve", checks.retrieve_route)),
     ("/comity/v1/judge", "POST", chat.counted("judge", checks.judge_route)),
 )
+_CONTRACTS = (
+    (
+        "/beta/litellm_basic_guardrail_api",
+        "POST",
+        litellm.keyed(chat.counted("litellm_guardrail", litellm.guardrail_route)),
+    ),
+    ("/api/v1/text/contents", "POST", fms.shaped(chat.counted("fms_contents", fms.contents_route))),
+    ("/api/v1/text/generation", "POST", fms.shaped(chat.counted("fms_generation", fms.generation_route))),
+    ("/api/v1/text/chat", "POST", fms.shaped(chat.counted("fms_chat", fms.chat_route))),
+)
 _PROBES = (
+    ("/health", "GET", fms.health),
     ("/livez", "GET", probes.livez),
     ("/readyz", "GET", probes.readyz),
     ("/startupz", "GET", probes.startupz),
@@ -56,18 +71,24 @@ def assemble(settings: Settings) -> Guard:
 
     Raises:
         IndexUnusable: the index is missing, broken, or of another encoder.
+        SettingsUnusable, PhrasesUnusable: the configuration, or a translation, cannot be used.
     """
+    phrases.load()
+    language.load()
     index = search.open_current(settings.retrieval.index, settings.retrieval.encoder)
     index.encoder.encode(["warm"])  # the first call allocates; no request should wait for that
     metrics = Metrics()
     metrics.serving(index.manifest.version, len(index.descriptions))
     backend = make_backend(settings, metrics)
     workers = ThreadPoolExecutor(settings.retrieval.workers, thread_name_prefix="encode")
+    judge = make_judge(settings, metrics)
     return Guard(
         settings=settings,
+        policies=make_policies(settings, index.cultures),
         index=index,
         names=Names(index.cultures, settings.detection.min_city_population),
-        judge=make_judge(settings, metrics),
+        judge=judge,
+        embedded=LexicalJudge(),
         metrics=metrics,
         workers=workers,
         queries=Queries(index.encoder, workers, settings.retrieval.workers),
@@ -76,24 +97,34 @@ def assemble(settings: Settings) -> Guard:
     )
 
 
+async def disconnect(guard: Guard) -> None:
+    """Close every connection to the backend and to the judge."""
+    for part in (guard.backend, getattr(guard.judge, "backend", None)):
+        if part is not None:
+            await part.close()
+
+
 def create_app(guard: Guard) -> FastAPI:
     """Give the ASGI application around assembled parts."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        for part in (guard.backend, getattr(guard.judge, "backend", None)):
-            if part is not None:
-                await part.close()
+        await disconnect(guard)
         guard.workers.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPIOffline(
         title="Comity", version=__version__, description=openapi.DESCRIPTION, lifespan=lifespan, redoc_url=None
     )
     app.state.guard = guard
-    app.state.keys = Keys(guard.settings.api_keys)
+    app.state.keys = Keys(guard.settings.api_keys, guard.settings.anonymous)
     app.state.door = Door(guard.settings.limits.max_in_flight, guard.metrics.in_flight)
-    for group, routes in (("OpenAI", _OPENAI), ("Checks", _CHECKS), ("Operations", _PROBES)):
+    for group, routes in (
+        ("OpenAI", _OPENAI),
+        ("Checks", _CHECKS),
+        ("Contracts of others", _CONTRACTS),
+        ("Operations", _PROBES),
+    ):
         for path, method, endpoint in routes:
             app.add_api_route(
                 path,
@@ -104,7 +135,7 @@ def create_app(guard: Guard) -> FastAPI:
                 summary=(endpoint.__doc__ or "").strip(),
                 openapi_extra=openapi.BODIES.get(path),
             )
-    app.state.methods = {path: method for path, method, _ in (*_OPENAI, *_CHECKS, *_PROBES)}
+    app.state.methods = {path: method for path, method, _ in (*_OPENAI, *_CHECKS, *_CONTRACTS, *_PROBES)}
     app.add_route(
         "/{path:path}",
         chat.counted("other", chat.other),
@@ -140,23 +171,65 @@ def make_adapters(settings: Settings, backend: Backend | None, cultures: Culture
     return Adapters(backend, settings.adapters, cultures)
 
 
+def make_policies(settings: Settings, cultures: Cultures) -> Policies:
+    """Give the policies with the thresholds of the judge that serves.
+
+    Raises:
+        SettingsUnusable: a culture is not registered, or the calibration cannot be used.
+    """
+    for name, policy in {"policy": settings.policy, **settings.policies}.items():
+        for culture in policy.cultures:
+            if culture not in cultures:
+                raise SettingsUnusable(f"{name}: cultures: {culture} is not in the registry of cultures")
+    found = _calibration(settings)
+    return Policies(
+        settings.policy,
+        settings.policies,
+        cultures,
+        calibrated=found.thresholds if found else None,
+        enforces=settings.judge_kind == "llm",
+    )
+
+
+def _calibration(settings: Settings) -> Calibration | None:
+    """Read the thresholds of the judge that serves.
+
+    Raises:
+        SettingsUnusable: they cannot be read, or are another judge's.
+    """
+    if settings.judge.calibration is None:
+        return None
+    try:
+        found = calibration.read(settings.judge.calibration)
+    except CalibrationUnusable as error:
+        raise SettingsUnusable(f"judge.calibration: {error}") from None
+    if found.judge != settings.judge_name:
+        raise SettingsUnusable(
+            f"judge.calibration: it is of the judge {found.judge}, but {settings.judge_name} serves; set judge.style "
+            "or judge.kind to match, or calibrate anew"
+        )
+    return found
+
+
 def make_judge(settings: Settings, metrics: Metrics) -> Judge:
     """Make the judge; its connections and breaker are its own, so that judging cannot starve answering."""
-    judge = settings.judge
+    judge, found = settings.judge, _calibration(settings)
     if settings.judge_kind == "lexical":
-        return LexicalJudge(judge.threshold)
+        return LexicalJudge()
     url = judge.url or settings.backend.url
     assert url is not None  # noqa: S101 - the settings hold an LLM judge to an address
     key = judge.api_key if judge.url else settings.backend.api_key
-    return LlmJudge(
+    llm = LlmJudge(
         _upstream("judge", url, key, settings, metrics),
         model=judge.model,
-        threshold=judge.threshold,
         timeout_s=judge.timeout_s,
         max_concurrent=judge.max_concurrent,
-        # another endpoint has no cache of the conversation, and may be of another family
-        style="separate" if judge.url else judge.style,
+        votes=judge.votes,
+        constrain=judge.constrain,
+        style=settings.judge_style,
     )
+    llm.calibrated, llm.languages = found is not None, found.languages if found else frozenset()
+    return Panel(llm, LexicalJudge())
 
 
 def _upstream(

@@ -12,9 +12,10 @@ from typing import Any
 
 from retrieval.layout import IndexUnusable
 from service import checks, settings
-from service.app import assemble
+from service.app import assemble, disconnect
 from service.errors import ComityError
-from service.pipeline import Guard
+from service.guard import Guard
+from service.phrases import PhrasesUnusable
 from service.settings import SettingsUnusable
 from service.turn import Json
 
@@ -75,11 +76,12 @@ def _run(options: argparse.Namespace, work: Callable[..., Any], body: Json, said
             found: Json = await work(body, "cli", guard)
             return found
         finally:
+            await disconnect(guard)
             guard.workers.shutdown()
 
     try:
         found = asyncio.run(asked(assemble(settings.load(options.config))))
-    except (SettingsUnusable, IndexUnusable) as error:
+    except (SettingsUnusable, IndexUnusable, PhrasesUnusable) as error:
         print(f"comity: {error}", file=sys.stderr)  # noqa: T201 - a command prints its result
         return UNUSABLE
     except ComityError as error:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from service import sse
-from service.breaker import Breaker
+from service.breaker import UNWATCHED, Breaker
 from service.errors import ComityError, UpstreamFailed, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
 from service.metrics import Metrics
 from service.translate import error, refusal, translated, unauthorized
@@ -28,6 +28,9 @@ _parsed = functools.lru_cache(maxsize=64)(httpx.URL)
 _STALE = 1  # a second kept connection that breaks under the same request is no race
 _LARGE = 1_048_576  # bytes from which a request is written in parts
 _OURS = frozenset({"upstream_auth", "answer_too_large"})  # failures that say nothing about the backend's health
+_DOWN = frozenset({None, 200, 502, 503, 504})  # with any other status a living server has said what it thinks
+_DRAIN_S = 0.02  # the client waits for it, and what ends a stream comes with its [DONE] or right after it
+_PASSED = ("content-type", "retry-after")  # headers of an answer that is handed on
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,14 @@ class Timeouts:
     first_byte_s: float = 300
     between_frames_s: float = 120
     total_s: float = 900
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request that the breaker hears of: its ticket, and the status that the upstream gave in a head or a frame."""
+
+    ticket: int
+    status: int | None = None
 
 
 class Backend:
@@ -58,12 +69,14 @@ class Backend:
         max_connections: int = 1024,
         metrics: Metrics | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """Make a client; nothing is connected before the first request.
 
         Args:
             name: what metrics call it.
             forwards_key: the caller's Authorization header goes on to the upstream; otherwise it never does.
+            jitter: gives the seconds before connecting again, between two bounds.
         """
         self.url = url
         self.name = name
@@ -72,6 +85,8 @@ class Backend:
         self._connect_retries = connect_retries
         self._max_answer_bytes = max_answer_bytes
         self._metrics = metrics or Metrics()
+        self._jitter = jitter
+        self.per_caller = forwards_key and not api_key  # what it lets see may differ from caller to caller
         self._headers = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "comity"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
@@ -102,21 +117,23 @@ class Backend:
         """
         streams = bool(body.get("stream"))
         wait = _Wait(self._timeouts, streams, timeout_s)
-        with self._watched() as ticket:
+        with self._watched(self._enter()) as asked:
             request = self._request("POST", self.url + path, dumps(body), (_JSON, *headers))
             response = await self._open(request, wait)
+            asked.status = response.status_code
             try:
                 if response.status_code in (401, 403) and self._forwards_key:
                     raise unauthorized(response.status_code)
                 await _check(response, body, wait, streams)
                 if not streams:
-                    piece = _piece(await self._whole(response, wait), body)
-                    self._breaker.succeeded(ticket)
+                    piece = _piece(await self._whole(response, wait), body, asked)
+                    self._breaker.succeeded(asked.ticket)
                     yield piece
                     return
-                async for piece in self._frames(response, body, wait):
-                    self._breaker.succeeded(ticket) if piece is END else self._breaker.answered(ticket)
+                async for piece in self._frames(response, body, wait, asked):
+                    self._breaker.succeeded(asked.ticket) if piece is END else self._breaker.answered(asked.ticket)
                     yield piece
+                self._breaker.succeeded(asked.ticket)
             finally:
                 await response.aclose()
 
@@ -128,28 +145,40 @@ class Backend:
             return (await anext(pieces)).payload
 
     async def forward(
-        self, method: str, path: str, content: bytes = b"", headers: Headers = (), timeout_s: float | None = None
-    ) -> tuple[int, str, bytes]:
-        """Send a request to a path below the root as it is; give status, content type and body.
+        self,
+        method: str,
+        path: str,
+        content: bytes = b"",
+        headers: Headers = (),
+        timeout_s: float | None = None,
+        *,
+        watched: bool = True,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Send a request to a path below the root as it is; give status, the headers to hand on, and body.
+
+        Args:
+            watched: the breaker may refuse it and hears how it ended; not so what says nothing about generating.
 
         Raises:
             UpstreamFailed, UpstreamTimeout, UpstreamUnavailable: it could not be had; any status is an answer.
         """
         wait = _Wait(self._timeouts, streams=False, total_s=timeout_s)
-        with self._watched() as ticket:
+        ticket = self._enter() if watched else UNWATCHED
+        with self._watched(ticket):
             response = await self._open(self._request(method, self.root + path, content, headers), wait)
             try:
-                _refuse_encoded(response)
                 found = await self._whole(response, wait)
             finally:
                 await response.aclose()
-            (self._breaker.failed if response.status_code >= 500 else self._breaker.succeeded)(ticket)
-            return response.status_code, response.headers.get("content-type", ""), found
+            if response.status_code < 500:  # else one route may be out of order, which says nothing of the others
+                self._breaker.succeeded(ticket)
+        _refuse_encoded(response)
+        return response.status_code, _passed(response), found
 
     async def trouble(self, timeout_s: float = 2) -> str | None:
         """Give one sentence on why the upstream cannot serve, or None when it answers."""
         try:
-            status, _, _ = await self.forward("GET", "/v1/models", timeout_s=timeout_s)
+            status, _, _ = await self.forward("GET", "/v1/models", timeout_s=timeout_s, watched=False)
         except ComityError as failure:
             return failure.message
         if status in (401, 403) and not self._forwards_key:
@@ -170,9 +199,8 @@ class Backend:
             named["content-length"] = str(len(content))
             return httpx.Request(method, _parsed(url), headers=named, stream=Large(content), extensions=known)
 
-    @contextmanager
-    def _watched(self) -> Iterator[int]:
-        """Let one request through the breaker and tell it, and the metrics, how it ended.
+    def _enter(self) -> int:
+        """Give the breaker's ticket for one request.
 
         Raises:
             UpstreamUnavailable: the breaker is open.
@@ -181,15 +209,19 @@ class Backend:
         if ticket is None:
             self._metrics.upstream_failed(self.name, "upstream_unavailable")
             raise UpstreamUnavailable(self._breaker.retry_after_s)
+        return ticket
+
+    @contextmanager
+    def _watched(self, ticket: int) -> Iterator[_Asked]:
+        """Tell the breaker and the metrics how one request ended."""
+        asked = _Asked(ticket)
         try:
-            yield ticket
-        except UpstreamRejected:
-            self._breaker.succeeded(ticket)
-            self._metrics.upstream_failed(self.name, "rejected")
-            raise
+            yield asked
         except ComityError as failure:
-            (self._breaker.succeeded if failure.code in _OURS else self._breaker.failed)(ticket)
-            self._metrics.upstream_failed(self.name, failure.code or "other")
+            fails = asked.status in _DOWN and failure.code not in _OURS
+            (self._breaker.failed if fails else self._breaker.succeeded)(ticket)
+            rejected = isinstance(failure, UpstreamRejected)
+            self._metrics.upstream_failed(self.name, "rejected" if rejected else failure.code or "other")
             raise
         finally:
             self._breaker.left(ticket)
@@ -212,14 +244,16 @@ class Backend:
                 if reason == "connect":
                     pause = 0.1 * 2 ** (self._connect_retries - tries[reason])
                     async with wait.limit():
-                        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter
+                        await asyncio.sleep(self._jitter(0, pause))
             else:
                 self._metrics.upstream_answered(self.name, response.status_code)
                 return response
 
-    async def _frames(self, response: httpx.Response, body: Mapping[str, Any], wait: _Wait) -> AsyncIterator[Piece]:
+    async def _frames(
+        self, response: httpx.Response, body: Mapping[str, Any], wait: _Wait, asked: _Asked
+    ) -> AsyncIterator[Piece]:
         decoder = sse.Decoder(self._max_answer_bytes)
-        size = 0
+        size, finished = 0, False
         chunks = response.aiter_raw()
         while (chunk := await wait.next(chunks)) is not None:
             size += len(chunk)
@@ -235,7 +269,11 @@ class Backend:
                     await _drain(chunks)
                     yield END
                     return
-                yield _piece(data, body)
+                piece = _piece(data, body, asked)
+                finished = finished or _finishes(piece.payload)
+                yield piece
+        if not finished:
+            raise UpstreamFailed("the backend's stream broke off before its end")
 
     async def _whole(self, response: httpx.Response, wait: _Wait) -> bytes:
         content = bytearray()
@@ -301,10 +339,23 @@ class _Limit:
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
     """Read to the end of a body whose content is complete, so that its connection can be used again."""
-    with suppress(TimeoutError, ComityError, httpx.RequestError):
-        async with asyncio.timeout(0.5):
+    with suppress(TimeoutError, ComityError), translated():
+        async with asyncio.timeout(_DRAIN_S):
             for _ in range(16):
                 await anext(chunks, None)
+
+
+def _finishes(payload: Json) -> bool:
+    """Tell whether a frame ends a choice."""
+    choices = payload.get("choices")
+    found = choices if isinstance(choices, list) else []
+    return any(isinstance(choice, dict) and choice.get("finish_reason") is not None for choice in found)
+
+
+def _passed(response: httpx.Response) -> Mapping[str, str]:
+    """Give the headers that are handed on, those of odd characters left out."""
+    found = ((name, response.headers.get(name, "")) for name in _PASSED)
+    return {name: value for name, value in found if value and value.isascii()}
 
 
 def _too_long(limit: int) -> UpstreamFailed:
@@ -318,8 +369,9 @@ async def _check(response: httpx.Response, body: Mapping[str, Any], wait: _Wait,
     if response.status_code != 200:
         content = bytearray()
         chunks = response.aiter_raw()
-        while len(content) <= _MAX_ERROR_BYTES and (chunk := await wait.next(chunks)) is not None:
-            content += chunk
+        with suppress(ComityError):  # a status that is known is not lost with its words
+            while len(content) <= _MAX_ERROR_BYTES and (chunk := await wait.next(chunks)) is not None:
+                content += chunk
         said = bytes(content[:_MAX_ERROR_BYTES])
         raise refusal(response.status_code, said, body, response.headers.get("retry-after", ""))
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -333,7 +385,7 @@ def _refuse_encoded(response: httpx.Response) -> None:
         raise UpstreamFailed("the backend sent an encoded answer, though identity was asked for")
 
 
-def _piece(data: bytes, body: Mapping[str, Any]) -> Piece:
+def _piece(data: bytes, body: Mapping[str, Any], asked: _Asked) -> Piece:
     try:
         payload = json.loads(data)
     except (ValueError, RecursionError):
@@ -343,5 +395,6 @@ def _piece(data: bytes, body: Mapping[str, Any]) -> Piece:
     found = payload.get("error")
     if found:
         code = found.get("code") if isinstance(found, dict) else None
-        raise error(code if isinstance(code, int) and 400 <= code < 600 else 500, payload, body)
+        asked.status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        raise error(asked.status, payload, body)
     return Piece(data, payload)

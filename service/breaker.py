@@ -1,7 +1,8 @@
 """A circuit breaker: after failures in a row no request goes out for a while, then one probe decides.
 
 States (Nygard, Release It!): closed → open after `failures` in a row → half open after `reset_s` → closed by a probe
-that is answered, open again by one that fails. No I/O and no clock of its own, so that every path is a plain test.
+that is answered, open again by one that fails. A probe of which nothing is heard for `reset_s` is joined by another. No
+I/O and no clock of its own, so that every path is a plain test.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Literal
 
 State = Literal["closed", "half_open", "open"]
+UNWATCHED = -1  # the ticket of a request that needs no leave and says nothing
 
 
 class Breaker:
@@ -29,7 +31,7 @@ class Breaker:
 
         Args:
             failures: how many in a row open it; 0 never does.
-            reset_s: seconds until a probe may go out.
+            reset_s: seconds until a probe may go out, and until another may while it is not answered.
             changed: told of every new state.
         """
         self.state: State = "closed"
@@ -40,15 +42,17 @@ class Breaker:
         self._failed = 0
         self._era = 0
         self._probing = False
+        self._probed = 0.0
         self._opened = 0.0
 
     def enter(self) -> int | None:
         """Give a ticket for one request, or None where it must not go out now."""
         if self.state == "open" and self._clock() - self._opened >= self._reset_s:
             self._become("half_open")
-        if self.state == "open" or self._probing:
+        if self.state == "open" or (self._probing and self._clock() - self._probed < self._reset_s):
             return None
-        self._probing = self.state == "half_open"
+        if self.state == "half_open":
+            self._probing, self._probed = True, self._clock()
         return self._era
 
     @property
@@ -65,8 +69,8 @@ class Breaker:
 
     def succeeded(self, ticket: int) -> None:
         """Note an answer that came to its end."""
-        self.answered(ticket)
-        if self.state == "closed":
+        if ticket == self._era:
+            self.answered(ticket)
             self._failed = 0
 
     def failed(self, ticket: int) -> None:

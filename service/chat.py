@@ -18,6 +18,7 @@ from service.errors import (
     ComityError,
     NotFound,
     Overloaded,
+    Stopping,
     TooLarge,
     TooSlow,
     Unsupported,
@@ -25,9 +26,11 @@ from service.errors import (
     WrongMethod,
     unexpected,
 )
-from service.pipeline import Guard, answer
+from service.guard import Guard
+from service.pipeline import answer
+from service.policy import Grants
 from service.reply import Reply, error_response, json_response, while_connected
-from service.translate import unauthorized
+from service.translate import refusal, unauthorized
 from service.turn import Headers, Json, Route, Turn
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -35,6 +38,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PLAIN = re.compile(r"[\x20-\x7e]{1,8192}")
 # The caller's key is among them, but the backend's client lets it through only where the operator forwards it.
 _FORWARDED = ("traceparent", "tracestate", "baggage", "authorization")
+_LISTS = frozenset({"tracestate", "baggage"})  # several of them are one list in parts (RFC 9110, section 5.3)
 # OpenAI's own routes, so that a client learns that they exist but are not served here.
 _KNOWN = (
     "/v1/assistants", "/v1/audio", "/v1/batches", "/v1/chat", "/v1/completions", "/v1/conversations", "/v1/embeddings",
@@ -62,8 +66,8 @@ def _door(request: Request) -> Door:
     return door
 
 
-def admit(request: Request) -> None:
-    """Check the caller's key and let the request in; it stays in until the door's `leave`.
+def admit(request: Request) -> Grants:
+    """Check the caller's key and let the request in, until the door's `leave`; give what the caller may do.
 
     Raises:
         Unauthorized: keys are configured and the caller has none of them.
@@ -72,11 +76,12 @@ def admit(request: Request) -> None:
     keys: Keys = request.app.state.keys
     metrics = guard_of(request).metrics
     try:
-        keys.check(request.headers.get("authorization"))
+        grants = keys.check(request.headers.get("authorization"))
         _door(request).enter(request)
     except ComityError as error:
         metrics.rejected("overloaded" if isinstance(error, Overloaded) else "unauthorized")
         raise
+    return grants
 
 
 async def read(request: Request) -> Json:
@@ -125,7 +130,7 @@ async def _complete(request: Request, route: Route) -> Response:
     guard, id, began = guard_of(request), request_id(request), time.perf_counter()
     leave = functools.partial(_door(request).leave, request)
     try:
-        admit(request)
+        grants = admit(request)
         turn = await _turn(request, guard, id, route)
     except ComityError as error:
         leave()
@@ -134,10 +139,13 @@ async def _complete(request: Request, route: Route) -> Response:
         leave()
         guard.metrics.left("sending")
         return Response(status_code=400)
+    except asyncio.CancelledError:  # the server is told to stop and will not wait longer
+        leave()
+        return _refused(guard, _stopping(), id, route, began)
     except BaseException:
         leave()
         raise
-    return Reply(turn, answer(turn, guard), guard.settings.stream, guard.metrics, leave)
+    return Reply(turn, answer(turn, guard, grants), guard.settings.stream, guard.metrics, leave)
 
 
 async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
@@ -147,16 +155,27 @@ async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
         route,
         id,
         guard.index.cultures,
-        request.headers.get("x-comity-culture"),
-        _forwarded(request),
+        hinted(request),
+        forwarded(request),
         limits.max_messages,
     )
 
 
-def _forwarded(request: Request) -> Headers:
+def hinted(request: Request) -> dict[str, str]:
+    """Give the hints in the caller's `x-comity-…` headers, by their names in the body."""
+    found = {name: request.headers.get(f"x-comity-{name.replace('_', '-')}") for name in wire.HINTS}
+    return {name: value for name, value in found.items() if value}
+
+
+def forwarded(request: Request) -> Headers:
     """Give the headers that may go on to the backend, those of odd characters or length left out."""
-    pairs = ((name, request.headers.get(name, "")) for name in _FORWARDED)
+    found = request.headers
+    pairs = ((name, ", ".join(found.getlist(name)) if name in _LISTS else found.get(name, "")) for name in _FORWARDED)
     return tuple((name, value) for name, value in pairs if _PLAIN.fullmatch(value))
+
+
+def _stopping() -> Stopping:
+    return Stopping("the service is stopping; try again")
 
 
 def _refused(guard: Guard, error: ComityError, id: str, route: Route, began: float) -> Response:
@@ -174,13 +193,15 @@ def counted(route: str, endpoint: Endpoint) -> Endpoint:
     async def wrapped(request: Request) -> Response:
         guard, began, code = guard_of(request), time.perf_counter(), None
         try:
-            admit(request)
+            request.state.grants = admit(request)
             response = await endpoint(request)
         except ComityError as error:
             code, response = error.code, error_response(error, request_id(request))
         except ClientDisconnect:
             guard.metrics.left("waiting")
             return Response(status_code=400)
+        except asyncio.CancelledError:  # the server is told to stop and will not wait longer
+            code, response = "shutting_down", error_response(_stopping(), request_id(request))
         except Exception as error:  # noqa: BLE001 - one generic sentence outside, the place of the fault in the log
             logs.crash(request_id(request), error)
             code, response = "internal_error", error_response(unexpected(), request_id(request))
@@ -207,10 +228,13 @@ async def models(request: Request) -> Response:
     guard, id = guard_of(request), request_id(request)
     if guard.backend is None:
         return json_response(responder.models(), id)
-    asking = guard.backend.forward("GET", "/v1/models", headers=_forwarded(request), timeout_s=30)
-    status, kind, content = await while_connected(request, asking)
+    asking = guard.backend.forward("GET", "/v1/models", headers=forwarded(request), timeout_s=30, watched=False)
+    status, headers, content = await while_connected(request, asking)
     if status in (401, 403) and guard.settings.backend.authorization == "forward":
         raise unauthorized(status)
+    if status in (429, 503):
+        raise refusal(status, b"", {}, headers.get("retry-after", ""))
+    kind = headers.get("content-type", "")
     if status != 200 or not kind.startswith("application/json"):
         raise UpstreamFailed(f"the backend answered {status} to a request for its models")
     return Response(content, status, {"x-request-id": id}, media_type=kind)
@@ -221,16 +245,16 @@ async def other(request: Request) -> Response:
     guard, path = guard_of(request), request.url.path
     if path in guard.settings.passthrough.routes and guard.backend is not None:
         content = await read_raw(request)
-        sent = (("content-type", request.headers.get("content-type", "application/json")), *_forwarded(request))
+        sent = (("content-type", request.headers.get("content-type", "application/json")), *forwarded(request))
         asked = f"{path}?{request.url.query}" if request.url.query else path
         forwarding = guard.backend.forward(request.method, asked, content, sent)
-        status, kind, content = await while_connected(request, forwarding)
+        status, headers, content = await while_connected(request, forwarding)
         marked = {
             "x-request-id": request_id(request),
             "x-comity-response-path": "passthrough",
             "x-comity-coverage": "skipped",
         }
-        return Response(content, status, marked, media_type=kind or None)
+        return Response(content, status, {**headers, **marked})
     if path in request.app.state.methods:
         raise WrongMethod(f"this route is served with {request.app.state.methods[path]} only")
     if any(path == known or path.startswith(f"{known}/") for known in _KNOWN):

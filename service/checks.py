@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,13 +11,15 @@ from starlette.responses import Response
 
 from retrieval.description import Description
 from retrieval.search import Passage
-from service import pipeline, wire
-from service.chat import guard_of, read, request_id
+from service import assess, generate, pipeline, wire
+from service.assess import Case
+from service.chat import forwarded, guard_of, hinted, read, request_id
 from service.errors import GuardrailUnavailable, InvalidRequest
+from service.guard import Guard
 from service.judge import Exchange
-from service.pipeline import Guard
+from service.policy import Chosen
 from service.reply import json_response, while_connected
-from service.turn import Found, Json, Turn, Verdict
+from service.turn import Detection, Found, Grounding, Headers, Json, Turn, Verdict
 
 _MAX_QUERY = 1_000_000
 _MAX_DESCRIPTIONS = 50
@@ -34,7 +37,11 @@ async def retrieve_route(request: Request) -> Response:
 
 async def judge_route(request: Request) -> Response:
     """POST /comity/v1/judge {messages, response, cultures?, descriptions?} → a verdict."""
-    return await _answer(request, judge)
+    guard = guard_of(request)
+    asked, grants = wire.hints(None, hinted(request), guard.index.cultures), request.state.grants
+    guard.policies.permit(asked, grants)
+    chosen = guard.policies.choose(asked, grants, ())
+    return await _answer(request, functools.partial(judge, headers=forwarded(request), chosen=chosen))
 
 
 async def _answer(request: Request, work: Callable[[Json, str, Guard], Coroutine[Any, Any, Json]]) -> Response:
@@ -54,7 +61,7 @@ async def detect(body: Json, id: str, guard: Guard) -> Json:
     if not isinstance(metadata, dict):
         raise InvalidRequest("metadata must be an object", param="metadata")
     turn = _turn(body, id, guard, metadata.get("culture"), "metadata.culture")
-    found = await pipeline.understand(turn, guard)
+    found = await _understood(turn, guard)
     return {"cultures": [_shown(item) for item in found.found], "abstained": found.abstained}
 
 
@@ -80,8 +87,12 @@ async def retrieve(body: Json, id: str, guard: Guard) -> Json:
     return {"descriptions": described, "index_version": guard.index.manifest.version}
 
 
-async def judge(body: Json, id: str, guard: Guard) -> Json:
+async def judge(body: Json, id: str, guard: Guard, headers: Headers = (), chosen: Chosen | None = None) -> Json:
     """Judge `response` to `messages`, against `descriptions` or those that are retrieved.
+
+    Args:
+        headers: what goes on to a judge elsewhere.
+        chosen: the policy, whose thresholds decide; default is the default one.
 
     Raises:
         InvalidRequest: naming the field.
@@ -90,12 +101,29 @@ async def judge(body: Json, id: str, guard: Guard) -> Json:
     if not isinstance(body.get("response"), str):
         raise InvalidRequest("response must be a string", param="response")
     turn = _turn(body, id, guard, None, "")
-    cultures = _cultures(body, guard) or (await pipeline.understand(turn, guard)).ids
+    cultures = _cultures(body, guard) or (await _understood(turn, guard)).ids
     descriptions = await _descriptions(body.get("descriptions"), turn, cultures, guard)
-    exchange = Exchange(turn.question, {"content": body["response"]}, descriptions, cultures)
-    verdict = await guard.judge.judge(exchange)
+    chosen = chosen or guard.policies.named()
+    exchange = Exchange(
+        turn.question,
+        {"content": body["response"]},
+        descriptions,
+        cultures,
+        thresholds=chosen.thresholds,
+        headers=headers,
+    )
+    case = Case(turn, Detection(), generate.Asked(Grounding("none")), chosen, guard)
+    verdict = await assess.judged(case, exchange)
     guard.metrics.judged(verdict)
     return _verdict(verdict)
+
+
+async def _understood(turn: Turn, guard: Guard) -> Detection:
+    try:
+        return await pipeline.understand(turn, guard)
+    except TimeoutError as error:
+        guard.metrics.failed("detect", error)
+        raise GuardrailUnavailable("detecting cultures took too long; try again", stage="detect") from None
 
 
 def _only(body: Json, known: set[str]) -> None:

@@ -3,7 +3,8 @@
 ComityError
 ├─ InvalidRequest 400        ├─ Overloaded 429
 ├─ Unauthorized 401          ├─ UpstreamRejected (their 4xx) ── ContextExceeded
-├─ NotFound 404              ├─ UpstreamFailed 502
+├─ Forbidden 403             ├─ UpstreamFailed 502
+├─ NotFound 404              │
 ├─ WrongMethod 405           ├─ UpstreamTimeout 504
 ├─ TooLarge 413              ├─ GuardrailUnavailable 503
 ├─ TooSlow 408               ├─ Stopping 503
@@ -51,6 +52,12 @@ class Unauthorized(ComityError):
     """The API key is missing or unknown."""
 
     status, type, code, stage = 401, "authentication_error", "invalid_api_key", "request"
+
+
+class Forbidden(ComityError):
+    """The caller asks for what its key may not have."""
+
+    status, type, code, stage = 403, "permission_error", "hint_not_allowed", "request"
 
 
 class NotFound(ComityError):

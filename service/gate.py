@@ -1,25 +1,22 @@
-"""Holds pieces until they are judged, then releases them untouched or replaces what was refused."""
+"""Holds an answer until it is judged, and tells what a policy does with a verdict."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from service import wire
 from service.backend import END
 from service.errors import UpstreamFailed
-from service.settings import JudgeSettings
-from service.turn import Action, Json, Piece, Turn, Verdict
+from service.policy import Policy
+from service.turn import Action, Json, Piece, Verdict
 from service.wire import Texts
 
-Decision = Literal["release", "refuse", "fail"]
-
-REFUSAL = (
-    "This answer was withheld because it may be disrespectful to a culture or harmful to its people. "
-    "Try asking in another way."
-)
+Decision = Literal["release", "act", "fail"]
+_NOTHING = ("empty", "off", "tool_calls")  # reasons of coverage `skipped` that leave nothing to decide
+_GRAVEST: tuple[Action, ...] = ("refused", "replaced", "repaired", "allowed_unjudged", "would_refuse", "allowed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,48 +47,45 @@ async def hold(pieces: AsyncGenerator[Piece, None], *, streams: bool) -> Held:
                 break
             texts.add(piece.payload)
             kept.append(wire.clean(piece))
-    if not texts.choices:
-        raise UpstreamFailed("the backend gave an answer without choices")
-    if not ended and set(texts.choices) - texts.finished:
-        raise UpstreamFailed("the backend's stream broke off before its end")
+    complete(texts, ended=ended)
     choices = {index: texts.of(index) for index in sorted(texts.choices)}
     return Held(tuple(kept), choices, frozenset(texts.media))
 
 
-def heard(verdict: Verdict, *, media: bool) -> Verdict:
-    """Give the verdict on a choice whose sound, if it has any, nobody judged: its coverage says so."""
-    if not media or verdict.coverage == "error":
-        return verdict
-    return replace(verdict, coverage="skipped" if verdict.coverage == "skipped" else "partial", reason="media")
+def complete(texts: Texts, *, ended: bool) -> None:
+    """Hold an answer to having an end.
+
+    Args:
+        ended: whether its stream said so itself.
+
+    Raises:
+        UpstreamFailed: it has no choice, or broke off.
+    """
+    if not texts.choices:
+        raise UpstreamFailed("the backend gave an answer without choices")
+    if not ended and set(texts.choices) - texts.finished:
+        raise UpstreamFailed("the backend's stream broke off before its end")
 
 
-def decide(verdict: Verdict, policy: JudgeSettings) -> Decision:
+def decide(verdict: Verdict, policy: Policy) -> Decision:
     """Tell what enforcing the policy does with one choice."""
     if verdict.verdict == "unsafe":
-        return "refuse"
+        return "act"
     if verdict.coverage == "error":
-        return "release" if policy.on_error == "allow" else "fail"
-    nothing = verdict.coverage == "skipped" and verdict.reason in ("empty", "off")
+        return "release" if policy.on_error.judge == "allow" else "fail"
+    nothing = verdict.coverage == "skipped" and verdict.reason in _NOTHING
     if verdict.verdict == "undecided" and not nothing:
-        return "release" if policy.on_undecided == "allow" else "refuse"
+        return "release" if policy.on_undecided == "allow" else "act"
     return "release"
 
 
-def action(verdicts: Mapping[int, Verdict], policy: JudgeSettings) -> Action:
-    """Name what is done with the answer as a whole."""
+def action(verdicts: Mapping[int, Verdict], done: Mapping[int, Action], policy: Policy) -> Action:
+    """Name what is done with the answer as a whole: the gravest of what is done with its choices."""
     if policy.mode == "off":
         return "allowed"
-    decisions = {decide(verdict, policy) for verdict in verdicts.values()}
     if policy.mode == "shadow":
-        return "would_refuse" if decisions & {"refuse", "fail"} else "allowed"
-    if "refuse" in decisions:
-        return "refused"
-    return "allowed_unjudged" if any(v.coverage == "error" for v in verdicts.values()) else "allowed"
-
-
-def release(held: Held, verdicts: Mapping[int, Verdict], turn: Turn, policy: JudgeSettings) -> tuple[Piece, ...]:
-    """Give what goes to the client: the pieces as received, refused choices replaced."""
-    if policy.mode != "enforce":
-        return held.pieces
-    refused = {index: REFUSAL for index, verdict in verdicts.items() if decide(verdict, policy) == "refuse"}
-    return tuple(wire.refuse(held.pieces, refused, turn)) if refused else held.pieces
+        acts = any(decide(verdict, policy) != "release" for verdict in verdicts.values())
+        return "would_refuse" if acts else "allowed"
+    unjudged = any(verdict.coverage == "error" and verdict.verdict != "unsafe" for verdict in verdicts.values())
+    found: set[Action] = {*done.values(), "allowed_unjudged" if unjudged else "allowed"}
+    return next(each for each in _GRAVEST if each in found)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from retrieval.search import Passage
-from service.turn import Grounding, GroundingStatus, Json, Turn
+from service.turn import Grounding, GroundingStatus, Json, Route, Turn
+
+Placement = Literal["user", "system"]
 
 _OPEN = "<comity_notes>"
 _CLOSE = "</comity_notes>"
@@ -52,17 +54,22 @@ def notes(passages: Sequence[Passage], order: Sequence[str], budget: int) -> Gro
     return Grounding("grounded", tuple(chosen), (block,), tokens(block))
 
 
-def place(turn: Turn, grounding: Grounding, placement: Literal["user", "system"]) -> Json | None:
-    """Give the request's body with the notes in it; None where there is no place for them.
+def place(turn: Turn, grounding: Grounding, placement: Placement) -> Json | None:
+    """Give the request's body with the notes in it; None where there is no place for them."""
+    return insert(turn.body, turn.route, grounding.blocks, placement)
+
+
+def insert(body: Mapping[str, Any], route: Route, blocks: tuple[str, ...], placement: Placement) -> Json | None:
+    """Give a body with blocks of text in it, one for each prompt; None where there is no place for them.
 
     Tools, JSON mode, images and every other message stay as they are.
     """
-    body = dict(turn.body)
-    if not any(grounding.blocks):
+    body = dict(body)
+    if not any(blocks):
         return body
-    if turn.route == "completions":
-        return _place_in_prompt(body, grounding.blocks)
-    block = grounding.blocks[0]
+    if route == "completions":
+        return _place_in_prompt(body, blocks)
+    block = blocks[0]
     messages = list(body["messages"])
     wanted = ("user",) if placement == "user" else ("system", "developer")
     position = next((i for i in range(len(messages) - 1, -1, -1) if messages[i]["role"] in wanted), None)
@@ -90,7 +97,7 @@ def together(groundings: Sequence[Grounding]) -> Grounding:
     """Give the grounding of a request with several prompts, each with a block of its own or an empty one."""
     passages = tuple(dict.fromkeys(passage for each in groundings for passage in each.passages))
     statuses = {each.status for each in groundings}
-    order: tuple[GroundingStatus, ...] = ("failed", "grounded", "off")
+    order: tuple[GroundingStatus, ...] = ("failed", "lessened", "grounded", "off")
     status = next((status for status in order if status in statuses), groundings[0].status)
     blocks = tuple(each.blocks[0] if each.blocks else "" for each in groundings)
     tokens_in_all = sum(each.tokens for each in groundings)

@@ -60,16 +60,21 @@ def request(
     if code:
         said["error"] = code
     if facts:
+        known = facts.opening
         said |= {
-            "cultures": [found.culture for found in facts.detection.shown],
-            "grounding": facts.grounding.status,
-            "injected_tokens": facts.grounding.tokens,
+            "policy": known.policy,
+            "mode": known.mode,
+            "stream_mode": known.stream_mode,
+            "cultures": [found.culture for found in known.detection.shown],
+            "grounding": known.grounding.status,
+            "injected_tokens": known.grounding.tokens,
             "verdict": facts.verdict.verdict,
             "coverage": facts.verdict.coverage,
             "coverage_reason": facts.verdict.reason,
             "action": facts.action,
             "path": facts.path,
-            "adapter": facts.adapter.outcome,
+            "repair": facts.repair.outcome if facts.repair else None,
+            "adapter": known.adapter.outcome,
             "overhead_ms": round(1000 * facts.overhead_s, 1),
         }
     _logger.info("request", **said)

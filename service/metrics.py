@@ -53,11 +53,28 @@ class Metrics:
         self._coverage = Counter(
             "comity_guard_coverage_total", "How much of a choice was judged.", ["coverage", "reason"], **make
         )
-        self._actions = Counter("comity_actions_total", "What was done with answers.", ["action", "culture"], **make)
+        self._actions = Counter(
+            "comity_actions_total", "What was done with answers.", ["action", "mode", "culture"], **make
+        )
         self._errors = Counter("comity_guard_errors_total", "Stages that failed.", ["stage", "error_type"], **make)
         self._index = Gauge("comity_index_descriptions", "Descriptions in the serving index.", ["version"], **make)
+        self._watch_policies(make)
         self._watch_upstreams(make)
         Gauge("comity_build_info", "Version of the service.", ["version"], **make).labels(__version__).set(1)
+
+    def _watch_policies(self, make: dict[str, Any]) -> None:
+        self._policies = Counter("comity_policy_requests_total", "Requests by policy.", ["policy", "mode"], **make)
+        self._repairs = Counter("comity_repairs_total", "Unsafe answers generated once more.", ["outcome"], **make)
+        self._calls = Counter(
+            "comity_tool_call_verdicts_total", "What the judge said of tool calls.", ["verdict", "coverage"], **make
+        )
+        self._first = Histogram(
+            "comity_time_to_first_token_seconds",
+            "Streams until their first frame.",
+            ["stream_mode"],
+            buckets=_SECONDS,
+            **make,
+        )
 
     def _watch_upstreams(self, make: dict[str, Any]) -> None:
         self._retries = Counter("comity_upstream_retries_total", "Requests sent again.", ["reason"], **make)
@@ -104,6 +121,22 @@ class Metrics:
         if verdict.coverage == "error":
             self._errors.labels("judge", verdict.reason or "unknown").inc()
 
+    def governed(self, policy: str, mode: str) -> None:
+        """Count a request by the policy that it gets."""
+        self._policies.labels(policy, mode).inc()
+
+    def repaired(self, outcome: str) -> None:
+        """Count an answer that was generated once more, by what came of it."""
+        self._repairs.labels(outcome).inc()
+
+    def called(self, verdict: Verdict) -> None:
+        """Count the verdict on the tool calls of one choice."""
+        self._calls.labels(verdict.verdict, verdict.coverage).inc()
+
+    def first_token(self, stream_mode: str, seconds: float) -> None:
+        """Note how long a stream's client waited for its first frame."""
+        self._first.labels(stream_mode).observe(seconds)
+
     def failed(self, stage: str, error: Exception) -> None:
         """Count a stage that failed, by the kind of failure."""
         kind = "timeout" if isinstance(error, TimeoutError) else "error"
@@ -149,8 +182,8 @@ class Metrics:
             self._overhead.labels(route).observe(facts.overhead_s)
             for stage, took in facts.stages.items():
                 self._stage.labels(stage).observe(took)
-            shown = facts.detection.shown
-            self._actions.labels(facts.action, shown[0].culture if shown else "none").inc()
+            shown = facts.opening.detection.shown
+            self._actions.labels(facts.action, facts.opening.mode, shown[0].culture if shown else "none").inc()
 
     def errored(self, error: ComityError) -> None:
         """Count a request that ended in an error of the generating or judging stage."""

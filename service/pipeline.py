@@ -3,56 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from retrieval.search import Index, Passage
-from service import gate, ground, responder, wire
-from service.adapters import Adapters
-from service.backend import Backend
+from retrieval.search import Passage
+from service import assess, flow, gate, generate, ground, rewrite
+from service.assess import Case, Judged
 from service.detect import detect
-from service.errors import ContextExceeded, GuardrailUnavailable, UpstreamRejected, envelope
+from service.errors import GuardrailUnavailable, envelope
 from service.gate import Held
-from service.judge import Exchange, Judge, worst
-from service.metrics import Metrics
-from service.names import Names
-from service.queries import Queries
-from service.settings import Settings
-from service.turn import NO_ADAPTER, Adapter, Detection, Facts, Grounding, Head, Json, Path, Piece, Turn, Verdict
+from service.guard import Guard
+from service.judge import worst
+from service.policy import Chosen, Grants
+from service.remedy import Remedy, remedy
+from service.report import blocked, detail
+from service.turn import Detection, End, Facts, Grounding, Head, Json, Opening, Path, Piece, Turn, Verdict
+from service.wire import dumps
 
-_PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 _QUERY_CHARS = 2_000  # more than the encoder reads
 _LONG = 20_000  # characters from which detection is done off the event loop
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """The live parts, made once at start: the only container there is."""
-
-    settings: Settings
-    index: Index
-    names: Names
-    judge: Judge
-    metrics: Metrics
-    workers: Executor
-    queries: Queries
-    backend: Backend | None = None
-    adapters: Adapters | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """An answer in the gate, and how it was asked for: the body that was sent, the notes in it, the adapter."""
-
-    held: Held
-    grounding: Grounding
-    body: Json | None = None
-    adapter: Adapter = NO_ADAPTER
+_NOTHING = Remedy({}, {})
+_PATHS: dict[str, Path] = {"refused": "blocked", "replaced": "fallback", "repaired": "repaired"}
+Items = AsyncGenerator[Head | Piece | End, None]
 
 
 @dataclass(slots=True)
@@ -77,27 +54,140 @@ class Clock:
         return time.perf_counter() - self.began - self.stages.get("generate", 0.0)
 
 
-async def answer(turn: Turn, guard: Guard) -> AsyncGenerator[Head | Piece, None]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of a request before it is sent on."""
+
+    detection: Detection
+    grounding: Grounding
+    chosen: Chosen
+
+
+async def answer(turn: Turn, guard: Guard, grants: Grants | None = None) -> Items:
     """Ground one turn, ask the model, judge what it says and release what may leave: first a Head, then pieces.
 
+    Args:
+        grants: what the caller may ask for; default is what a caller without a key may.
+
     Raises:
-        ComityError: before the first thing is yielded; afterwards nothing is raised.
+        ComityError: before the first piece is yielded; afterwards too where a stream leaves while it is judged.
     """
     clock = Clock()
-    detection, grounding = await _look_up(turn, guard, clock)
+    found = await _look_up(turn, guard, guard.settings.anonymous if grants is None else grants, clock)
+    guard.metrics.governed(found.chosen.name, found.chosen.policy.mode)
+    items = _flowing if turn.streams and _leaves_early(turn, found.chosen) else _held
+    async with aclosing(items(turn, found, guard, clock)) as made:
+        async for item in made:
+            yield item
+
+
+def _leaves_early(turn: Turn, chosen: Chosen) -> bool:
+    mode = chosen.policy.stream_mode
+    return mode == "passthrough" or (mode == "window" and flow.fits(turn, chosen.policy.max_judge_calls))
+
+
+async def _held(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Items:
+    """Hold the answer to its end, judge it, and release it or what takes its place."""
     with clock.stage("generate"):
-        made = await _generate(turn, detection, grounding, guard)
-    held, verdicts = made.held, await _judge(turn, detection, made, guard, clock)
-    facts = _facts(detection, made, verdicts, guard, clock)
-    if facts.action == "refused" and _blocked_whole(verdicts, guard):
+        asked, held = await generate.whole(turn, found.detection, found.grounding, found.chosen, guard)
+    case = Case(turn, found.detection, asked, found.chosen, guard)
+    with clock.stage("judge"):
+        judged = await _judge(case, held)
+    stopped = _stopped(judged, case)
+    said = _NOTHING
+    if stopped:
+        with clock.stage("repair"):
+            said = await remedy(case, stopped, frozenset())
+    facts = _facts(case, "buffer", judged, said, clock, rewrite.usage_of(held.pieces))
+    if found.chosen.policy.block_as == "error" and [*said.done.values()] == ["refused"] * len(held.choices):
         yield Head(400, facts)
         yield _block(turn, facts)
         return
     yield Head(200, facts)
-    for piece in gate.release(held, verdicts, turn, guard.settings.judge):
+    for piece in rewrite.replace(held.pieces, said.instead, turn, facts.usage) if stopped else held.pieces:
         yield piece
     if turn.hints.debug and turn.streams:
-        yield wire.late(held.first, turn, detail(facts))
+        yield rewrite.late(held.first, turn, detail(facts))
+
+
+async def _flowing(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Items:
+    """Let a stream leave while it is judged, and end it with what takes the place of what may not leave."""
+    policy, outcome = found.chosen.policy, flow.Outcome()
+    stream_mode = "passthrough" if policy.mode == "off" else policy.stream_mode  # nothing waits to be judged
+    begun = False
+    async with AsyncExitStack() as closing:
+        with clock.stage("generate"):
+            opening = generate.opened(turn, found.detection, found.grounding, found.chosen, guard)
+            asked, source = await closing.enter_async_context(opening)
+        case = Case(turn, found.detection, asked, found.chosen, guard)
+        timed = await closing.enter_async_context(aclosing(_timed(source, clock)))
+        if stream_mode == "window":
+            pieces = flow.Windows(case, outcome).pieces(timed)
+        else:
+            pieces = flow.passthrough(timed, case, outcome)
+        async for piece in await closing.enter_async_context(aclosing(pieces)):
+            if not begun:
+                yield Head(200, _opening(case, stream_mode))
+                begun = True
+            yield piece
+    said = _NOTHING
+    if outcome.stopped:
+        with clock.stage("repair"):
+            said = await remedy(case, outcome.stopped, outcome.begun)
+    judged = outcome.judged or _unjudged(case, list(range(flow.count(turn))))
+    for each in judged.values():
+        _count(guard, each)
+    facts = _facts(case, stream_mode, judged, said, clock, rewrite.usage_of(outcome.held))
+    if not begun and policy.block_as == "error" and [*said.done.values()] == ["refused"] * flow.count(turn):
+        yield Head(400, facts)
+        yield _block(turn, facts)
+        return
+    if not begun:
+        yield Head(200, facts)
+    for choice in (choice for choices in said.instead.values() for choice in choices):
+        yield rewrite.frame(outcome.first, turn, [choice])
+    for piece in rewrite.replace(outcome.held, {}, turn, facts.usage):
+        yield piece
+    if turn.hints.debug:
+        yield rewrite.late(outcome.first, turn, detail(facts))
+    yield End(facts)
+
+
+async def _timed(source: AsyncGenerator[Piece, None], clock: Clock) -> AsyncGenerator[Piece, None]:
+    """Count the waiting for the backend's frames as its time, not as ours."""
+    async with aclosing(source):
+        while True:
+            with clock.stage("generate"):
+                piece = await anext(source, None)
+            if piece is None:
+                return
+            yield piece
+
+
+async def _look_up(turn: Turn, guard: Guard, grants: Grants, clock: Clock) -> Found:
+    """Detect, choose the policy, ground; each of several prompts by itself, so that none gets the notes of another."""
+    guard.policies.permit(turn.hints, grants)
+    several = turn.route == "completions" and len(turn.messages) > 1
+    parts = [replace(turn, messages=(message,)) for message in turn.messages] if several else [turn]
+    with clock.stage("detect"):
+        detections = [await _detected(part, guard, grants, len(parts)) for part in parts]
+    found = {item.culture: item for detection in detections for item in detection.found}
+    merged = Detection(tuple(found.values()), None if found else detections[0].abstained)
+    detection = merged if several else detections[0]
+    chosen = guard.policies.choose(turn.hints, grants, tuple(found.culture for found in detection.shown))
+    groundings = [await _ground(*pair, chosen, guard, clock) for pair in zip(parts, detections, strict=True)]
+    return Found(detection, ground.together(groundings) if several else groundings[0], chosen)
+
+
+async def _detected(turn: Turn, guard: Guard, grants: Grants, share: int) -> Detection:
+    """Detect, or do without as the policy says; it is chosen without a culture, since there is none."""
+    try:
+        return await understand(turn, guard, share=share)
+    except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
+        guard.metrics.failed("detect", error)
+        if guard.policies.choose(turn.hints, grants, ()).policy.on_error.detect == "block":
+            raise GuardrailUnavailable("detecting cultures failed; try again", stage="detect") from None
+        return Detection(abstained="failed")
 
 
 async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
@@ -105,6 +195,9 @@ async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
 
     Args:
         share: parts that have one budget of `detection.max_chars` together.
+
+    Raises:
+        TimeoutError: a long conversation took longer than `detection.timeout_s`.
     """
     settings = guard.settings.detection
     look = partial(
@@ -116,7 +209,8 @@ async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
         max_chars=max(1, settings.max_chars // share),
     )
     if sum(len(message.text) for message in turn.messages) > _LONG:
-        found = await asyncio.get_running_loop().run_in_executor(guard.workers, look)
+        async with asyncio.timeout(settings.timeout_s):
+            found = await asyncio.get_running_loop().run_in_executor(guard.workers, look)
     else:
         found = look()
     guard.metrics.detected(found)
@@ -134,215 +228,125 @@ async def retrieve(query: str, cultures: tuple[str, ...], guard: Guard, *, k: in
         return ()
     async with asyncio.timeout(settings.timeout_s):
         vector = await guard.queries.encode(query[:_QUERY_CHARS])
+    if not math.isfinite(vector.sum()):
+        raise ArithmeticError("the encoder gave what is no vector")
     return guard.index.search(vector, cultures, settings.k if k is None else k, settings.min_score)
 
 
-async def _look_up(turn: Turn, guard: Guard, clock: Clock) -> tuple[Detection, Grounding]:
-    """Detect and ground; each of several prompts by itself, so that none gets the notes of another."""
-    several = turn.route == "completions" and len(turn.messages) > 1
-    parts = [replace(turn, messages=(message,)) for message in turn.messages] if several else [turn]
-    with clock.stage("detect"):
-        detections = [await understand(part, guard, share=len(parts)) for part in parts]
-    groundings = [await _ground(*pair, guard, clock) for pair in zip(parts, detections, strict=True)]
-    if not several:
-        return detections[0], groundings[0]
-    found = {item.culture: item for detection in detections for item in detection.found}
-    merged = Detection(tuple(found.values()), None if found else detections[0].abstained)
-    return merged, ground.together(groundings)
-
-
-async def _ground(turn: Turn, detection: Detection, guard: Guard, clock: Clock) -> Grounding:
+async def _ground(turn: Turn, detection: Detection, chosen: Chosen, guard: Guard, clock: Clock) -> Grounding:
     settings = guard.settings
     if not settings.retrieval.enabled:
         return Grounding("off")
     cultures = tuple(id for id in detection.ids if guard.index.covers(id))[: settings.retrieval.max_cultures]
     if not cultures:
         return Grounding("none")
+    lessened = False
     try:
         with clock.stage("retrieve"):
             passages = await retrieve(turn.question, cultures, guard)
     except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
         guard.metrics.failed("retrieve", error)
-        if settings.retrieval.on_error == "block":
+        policy = chosen.policy.on_error.retrieve
+        if policy == "block":
             raise GuardrailUnavailable("looking descriptions up failed; try again", stage="retrieve") from None
-        return Grounding("failed")
+        if policy == "allow":
+            return Grounding("failed")
+        passages, lessened = guard.index.by_words(turn.question[:_QUERY_CHARS], cultures, settings.retrieval.k), True
     if not settings.grounding.enabled:
         kept = tuple(passage for passage in passages if not passage.description.harmful)
         return Grounding("off", kept)  # the judge reads them all the same
     with clock.stage("ground"):
         grounding = ground.notes(passages, cultures, settings.grounding.max_tokens)
     guard.metrics.retrieved(grounding)
+    if lessened:
+        return replace(grounding, status="lessened" if grounding.passages else "failed")
     return grounding
 
 
-async def _generate(turn: Turn, detection: Detection, grounding: Grounding, guard: Guard) -> Generated:
-    """Ask for the answer, once more without notes where the notes push it past the model's context."""
-    if guard.backend is None:
-        return Generated(await gate.hold(_each(responder.pieces(turn, grounding)), streams=turn.streams), grounding)
-    adapter = await _adapter(turn, detection, guard)
-    body = ground.place(turn, grounding, guard.settings.grounding.placement)
-    if body is None:
-        grounding, body = Grounding("not_possible"), dict(turn.body)
-    try:
-        return await _ask(turn, body, grounding, adapter, guard)
-    except ContextExceeded:
-        if grounding.status != "grounded":
-            raise
-        guard.metrics.retried("context_length")
-        return await _ask(turn, dict(turn.body), Grounding("dropped_context"), adapter, guard)
-
-
-async def _adapter(turn: Turn, detection: Detection, guard: Guard) -> Adapter:
-    """Choose by the cultures that may be shown: the adapter's name stands in the answer."""
-    if guard.adapters is None:
-        return NO_ADAPTER
-    shown = tuple(dict.fromkeys(found.culture for found in detection.shown))
-    return await guard.adapters.choose(turn.model, shown, turn.headers)
-
-
-async def _ask(turn: Turn, body: Json, grounding: Grounding, adapter: Adapter, guard: Guard) -> Generated:
-    """Ask the adapter that was chosen, and the base model where the backend has lost it meanwhile."""
-    assert guard.backend is not None  # noqa: S101 - the caller answers without one itself
-    path = _PATHS[turn.route]
-    if adapter.outcome == "used" and guard.adapters is not None:
-        adapted = {**body, "model": adapter.name}
-        try:
-            held = await gate.hold(guard.backend.pieces(path, adapted, turn.headers), streams=turn.streams)
-            return Generated(held, grounding, adapted, adapter)
-        except UpstreamRejected as error:
-            if error.status != 404:
-                raise
-            guard.adapters.forget()
-            guard.metrics.retried("adapter_missing")
-            adapter = Adapter("missing")
-    held = await gate.hold(guard.backend.pieces(path, body, turn.headers), streams=turn.streams)
-    return Generated(held, grounding, body, adapter)
-
-
-async def _each(pieces: Iterator[Piece]) -> AsyncGenerator[Piece, None]:
-    for piece in pieces:
-        yield piece
-
-
-async def _judge(
-    turn: Turn, detection: Detection, made: Generated, guard: Guard, clock: Clock
-) -> Mapping[int, Verdict]:
+async def _judge(case: Case, held: Held) -> Mapping[int, Judged]:
     """Judge every choice, side by side.
 
     Raises:
-        GuardrailUnavailable: the judge failed in enforce, and `judge.on_error` is block.
+        GuardrailUnavailable: the judge failed in enforce, and the policy is to block.
     """
-    settings, held = guard.settings.judge, made.held
-    if settings.mode == "off":
-        skipped = Verdict("undecided", None, guard.judge.name, "skipped", "off")
-        for _ in held.choices:
-            guard.metrics.judged(skipped)
-        return dict.fromkeys(held.choices, skipped)
-    shown = tuple(found.culture for found in detection.shown)  # what is guessed of the asker goes to no other endpoint
-    with clock.stage("judge"):
-        model = _judging(turn, made.adapter, guard)
-        exchanges = [_exchange(turn, index, texts, made, shown, model) for index, texts in held.choices.items()]
-        found = await _all_judged(exchanges, guard.judge)
-    verdicts = {
-        index: gate.heard(verdict, media=index in held.media)
-        for index, verdict in zip(held.choices, found, strict=True)
-    }
-    for verdict in verdicts.values():
-        guard.metrics.judged(verdict)
-    if settings.mode == "enforce" and any(gate.decide(verdict, settings) == "fail" for verdict in verdicts.values()):
-        raise GuardrailUnavailable("the answer could not be judged, so it is withheld; try again", stage="judge")
-    return verdicts
+    policy = case.chosen.policy
+    if policy.mode == "off":
+        found = _unjudged(case, list(held.choices))
+    else:
+        windowed = policy.stream_mode == "window" and flow.fits(case.turn, policy.max_judge_calls)
+        look = flow.whole if windowed else assess.choice
+        work = [look(case, index, texts, media=index in held.media) for index, texts in held.choices.items()]
+        found = dict(zip(held.choices, await assess.together(work), strict=True))
+    for judged in found.values():
+        _count(case.guard, judged)
+    if policy.mode == "enforce" and any(gate.decide(each.verdict, policy) == "fail" for each in found.values()):
+        raise GuardrailUnavailable(flow.UNJUDGED, stage="judge")
+    return found
 
 
-async def _all_judged(exchanges: list[Exchange], judge: Judge) -> list[Verdict]:
-    tasks = [asyncio.create_task(judge.judge(exchange)) for exchange in exchanges]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()  # nothing happens to those that are done
+def _unjudged(case: Case, indices: list[int]) -> dict[int, Judged]:
+    return dict.fromkeys(indices, Judged(Verdict("undecided", None, case.guard.judge.name, "skipped", "off")))
 
 
-def _judging(turn: Turn, adapter: Adapter, guard: Guard) -> str:
-    """Give the model that judges where no setting names one: the adapter that answered, or its base model."""
-    if guard.settings.adapters.judge == "adapter":
-        return adapter.name or turn.model
-    return adapter.base or turn.model
+def _count(guard: Guard, judged: Judged) -> None:
+    guard.metrics.judged(judged.verdict)
+    if judged.tools:
+        guard.metrics.called(judged.tools)
 
 
-def _exchange(
-    turn: Turn, choice: int, texts: Mapping[str, str], made: Generated, cultures: tuple[str, ...], model: str
-) -> Exchange:
-    prompt = turn.prompt(choice)
-    several = turn.route == "completions"
-    question = turn.messages[min(prompt, len(turn.messages) - 1)].text if several else turn.question
-    descriptions = tuple(passage.description for passage in made.grounding.of(prompt).passages)
-    return Exchange(question, texts, descriptions, cultures, turn, made.body, model)
+def _stopped(judged: Mapping[int, Judged], case: Case) -> dict[int, Verdict]:
+    """Give the choices that may not leave, and why."""
+    policy = case.chosen.policy
+    if policy.mode != "enforce":
+        return {}
+    return {index: each.verdict for index, each in judged.items() if gate.decide(each.verdict, policy) == "act"}
 
 
-def _facts(detection: Detection, made: Generated, verdicts: Mapping[int, Verdict], guard: Guard, clock: Clock) -> Facts:
-    action = gate.action(verdicts, guard.settings.judge)
-    path: Path = "upstream" if guard.backend else "embedded"
-    lessened = made.grounding.status in ("failed", "dropped_context", "not_possible")
-    if lessened or made.adapter.outcome == "missing" or action == "allowed_unjudged":
-        path = "degraded"
-    if guard.adapters is not None:
-        guard.metrics.adapted(guard.adapters.label(made.adapter.name), made.adapter.outcome)
-    return Facts(
-        detection=detection,
-        grounding=made.grounding,
-        verdict=worst(list(verdicts.values())),
-        action=action,
-        path="blocked" if action == "refused" else path,
-        index_version=guard.index.manifest.version,
-        overhead_s=clock.overhead_s,
-        stages=clock.stages,
-        adapter=made.adapter,
+def _opening(case: Case, stream_mode: str) -> Opening:
+    return Opening(
+        detection=case.detection,
+        grounding=case.asked.grounding,
+        policy=case.chosen.name,
+        mode=case.chosen.policy.mode,
+        stream_mode=stream_mode,
+        index_version=case.guard.index.manifest.version,
+        adapter=case.asked.adapter,
     )
 
 
-def _blocked_whole(verdicts: Mapping[int, Verdict], guard: Guard) -> bool:
-    """Tell whether the answer becomes an error: by setting, and where nothing of it may leave."""
-    policy = guard.settings.judge
-    return policy.block_as == "error" and all(gate.decide(v, policy) == "refuse" for v in verdicts.values())
+def _facts(
+    case: Case, stream_mode: str, judged: Mapping[int, Judged], said: Remedy, clock: Clock, usage: Json | None
+) -> Facts:
+    verdicts = {index: each.verdict for index, each in judged.items()}
+    action = gate.action(verdicts, said.done, case.chosen.policy)
+    guard, asked = case.guard, case.asked
+    if guard.adapters is not None:
+        guard.metrics.adapted(guard.adapters.label(asked.adapter.name), asked.adapter.outcome)
+    tools = [each.tools for each in judged.values() if each.tools]
+    second = said.repair.usage if said.repair else None
+    return Facts(
+        opening=_opening(case, stream_mode),
+        verdict=worst(list(verdicts.values())),
+        action=action,
+        path=_PATHS.get(action) or _path(case, action, verdicts),
+        overhead_s=clock.overhead_s,
+        stages=clock.stages,
+        tools=worst(tools) if tools else None,
+        repair=said.repair,
+        usage=rewrite.added(usage, second) if usage and second else None,
+    )
+
+
+def _path(case: Case, action: str, verdicts: Mapping[int, Verdict]) -> Path:
+    lessened = case.asked.grounding.status in ("failed", "lessened", "dropped_context", "not_possible")
+    stood_in = any(verdict.reason == "degraded" for verdict in verdicts.values())
+    missing = case.asked.adapter.outcome == "missing" or case.detection.abstained == "failed"
+    if lessened or stood_in or missing or case.asked.instead or action == "allowed_unjudged":
+        return "degraded"
+    return "upstream" if case.guard.backend else "embedded"
 
 
 def _block(turn: Turn, facts: Facts) -> Piece:
     said: dict[str, Any] = {"request_id": turn.id, "stage": "judge", "verdict": facts.verdict.verdict}
-    payload = envelope(gate.REFUSAL, "invalid_request_error", None, "content_filter", said)
-    return Piece(wire.dumps(payload), payload)
-
-
-def detail(facts: Facts) -> Json:
-    """Give the `comity` object of an answer: what was found, what was said, what was done."""
-    shown = {found.culture for found in facts.detection.shown}
-    hides = len(facts.detection.shown) < len(facts.detection.found)
-    verdict = facts.verdict
-    return {
-        "cultures": [
-            {"culture": found.culture, "role": found.role, "confidence": found.confidence}
-            for found in facts.detection.shown
-        ],
-        "grounding": {
-            "status": facts.grounding.status,
-            "tokens": facts.grounding.tokens,
-            "descriptions": [
-                {"id": passage.description.id, "score": round(passage.score, 4)}
-                for passage in facts.grounding.passages
-                if not hides or passage.description.culture in shown
-            ],
-        },
-        "verdict": {
-            "verdict": verdict.verdict,
-            "score": verdict.score,
-            "axes": dict(verdict.axes),
-            "judge": verdict.judge,
-            "coverage": verdict.coverage,
-            "reason": verdict.reason,
-        },
-        "adapter": {"name": facts.adapter.name, "outcome": facts.adapter.outcome},
-        "action": facts.action,
-        "path": facts.path,
-        "index_version": facts.index_version,
-        "stages_ms": {name: round(1000 * seconds, 2) for name, seconds in facts.stages.items()},
-    }
+    payload = envelope(blocked(facts), "invalid_request_error", None, "content_filter", said)
+    return Piece(dumps(payload), payload)

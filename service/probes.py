@@ -48,11 +48,18 @@ async def info(request: Request) -> Response:
             "backend": "openai-compatible" if guard.backend else "embedded",
             "judge": {
                 "name": guard.judge.name,
-                "mode": settings.judge.mode,
-                "threshold": settings.judge.threshold,
+                "model": settings.judge.model,
                 "calibrated": guard.judge.calibrated,
+                "languages": sorted(guard.judge.languages),
             },
-            "stream_mode": settings.stream.mode,
+            "policies": {
+                name: {
+                    "mode": chosen.policy.mode,
+                    "stream_mode": chosen.policy.stream_mode,
+                    "thresholds": dict(chosen.thresholds),
+                }
+                for name, chosen in ((name, guard.policies.named(name)) for name in guard.policies.names)
+            },
             "passthrough": list(settings.passthrough.routes),
         }
     )

@@ -43,10 +43,15 @@ class Queries:
             batch = [(text, found) for text, found in waiting if not found.done()]  # some were given up
             if not batch:
                 continue
-            texts = [text for text, _ in batch]
-            encoding = asyncio.get_running_loop().run_in_executor(self._workers, self._encoder.encode, texts)
+            texts, asked = [text for text, _ in batch], [found for _, found in batch]
+            try:
+                encoding = asyncio.get_running_loop().run_in_executor(self._workers, self._encoder.encode, texts)
+            except RuntimeError as error:  # the workers take nothing more: each of the batch must hear of it
+                for found in asked:
+                    found.set_exception(error)
+                continue
             self._running += 1
-            encoding.add_done_callback(partial(self._end, [found for _, found in batch]))
+            encoding.add_done_callback(partial(self._end, asked))
 
     def _end(self, batch: list[asyncio.Future[Vectors]], encoding: asyncio.Future[Vectors]) -> None:
         self._running -= 1

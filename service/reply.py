@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,12 +16,11 @@ from starlette.types import Receive, Scope, Send
 from service import logs, sse
 from service.errors import ComityError, Stopping, unexpected
 from service.metrics import Metrics
-from service.pipeline import detail
+from service.report import SCHEMA_VERSION, detail, told
 from service.settings import StreamSettings
-from service.turn import Facts, Head, Json, Piece, Turn
+from service.turn import End, Facts, Head, Json, Opening, Piece, Turn
 from service.wire import dumps
 
-SCHEMA_VERSION = "1"
 _WRITE = 65_536  # bytes of released frames that go out at once
 T = TypeVar("T")
 _SSE = (
@@ -39,7 +37,9 @@ class _Sent:
 
     status: int = 0
     events: bool = False
+    known: Facts | Opening | None = None
     facts: Facts | None = None
+    first_s: float | None = None
     code: str | None = None
 
 
@@ -49,7 +49,7 @@ class Reply(Response):
     def __init__(
         self,
         turn: Turn,
-        answer: AsyncGenerator[Head | Piece, None],
+        answer: AsyncGenerator[Head | Piece | End, None],
         settings: StreamSettings,
         metrics: Metrics,
         leave: Callable[[], None],
@@ -61,6 +61,8 @@ class Reply(Response):
         self._metrics = metrics
         self._leave = leave
         self._sent = _Sent()
+        self._status = 200
+        self._began = time.perf_counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Race the answer against the client's leaving; whichever ends first ends both."""
@@ -99,32 +101,48 @@ class Reply(Response):
             self._sent.code = "internal_error"
             await self._error(unexpected(), send)
 
-    async def _pieces(self, answer: AsyncGenerator[Head | Piece, None], send: Send) -> None:
-        streams, status = self._turn.streams, 200
+    async def _pieces(self, answer: AsyncGenerator[Head | Piece | End, None], send: Send) -> None:
         frames = bytearray()  # what is released is there already: few writes are as soon as many, and cheaper
-        while (item := await self._next(answer, send if streams and not self._sent.facts else None)) is not None:
+        while (item := await self._next(answer, send)) is not None:
             if isinstance(item, Head):
-                self._sent.facts, status = item.facts, item.status
-                if streams and status == 200 and not self._sent.status:
-                    await self._start(send, status)
+                await self._begin(item, send)
+            elif isinstance(item, End):
+                self._sent.facts = item.facts
             elif self._sent.events:
+                self._first()
                 frames += sse.encode(item.raw)
-                if len(frames) >= _WRITE:
+                if self._lives or len(frames) >= _WRITE:
                     await send({"type": "http.response.body", "body": bytes(frames), "more_body": True})
                     frames.clear()
             else:
                 body = self._whole(item)
                 self._leave()
-                await self._start(send, status, length=len(body))
+                await self._start(send, self._status, length=len(body))
                 await send({"type": "http.response.body", "body": body, "more_body": False})
         self._leave()  # before the last byte: whoever has it may ask again at once
         if self._sent.events:
             frames += sse.encode(sse.DONE)
             await send({"type": "http.response.body", "body": bytes(frames), "more_body": False})
 
-    async def _next(self, answer: AsyncGenerator[Head | Piece, None], send: Send | None) -> Head | Piece | None:
+    async def _begin(self, head: Head, send: Send) -> None:
+        self._sent.known, self._status = head.known, head.status
+        if isinstance(head.known, Facts):
+            self._sent.facts = head.known
+        if self._turn.streams and head.status == 200 and not self._sent.status:
+            await self._start(send, 200)
+
+    @property
+    def _lives(self) -> bool:
+        """Whether pieces leave as they come, while more of the answer is waited for."""
+        return isinstance(self._sent.known, Opening) and not self._sent.facts
+
+    def _first(self) -> None:
+        if self._sent.first_s is None:
+            self._sent.first_s = time.perf_counter() - self._began
+
+    async def _next(self, answer: AsyncGenerator[Head | Piece | End, None], send: Send) -> Head | Piece | End | None:
         """Await the next item, sending comment lines while it is late; the first of them commits status 200."""
-        if send is None:
+        if not self._turn.streams or (self._sent.known and not self._lives):
             return await anext(answer, None)
         waiting = asyncio.ensure_future(anext(answer, None))
         try:
@@ -151,9 +169,11 @@ class Reply(Response):
 
     def _said(self) -> list[tuple[str, str]]:
         pairs = [("x-comity-schema-version", SCHEMA_VERSION)]
-        if self._turn.streams:
-            pairs.append(("x-comity-stream-mode", "buffer"))
-        return pairs + (told(self._sent.facts) if self._sent.facts else [])
+        known = self._sent.known
+        if self._turn.streams and known:
+            mode = known.opening.stream_mode if isinstance(known, Facts) else known.stream_mode
+            pairs.append(("x-comity-stream-mode", mode))
+        return pairs + (told(known) if known else [])
 
     def _whole(self, piece: Piece) -> bytes:
         if not (self._turn.hints.debug and self._sent.facts):
@@ -179,35 +199,12 @@ class Reply(Response):
         self._metrics.finished(
             turn.route, streams=turn.streams, status=status, seconds=seconds, facts=sent.facts, failed=failed
         )
+        if sent.first_s is not None and sent.known:
+            known = sent.known.opening if isinstance(sent.known, Facts) else sent.known
+            self._metrics.first_token(known.stream_mode, sent.first_s)
         logs.request(
             turn.id, turn.route, status=status, streams=turn.streams, seconds=seconds, facts=sent.facts, code=sent.code
         )
-
-
-def told(facts: Facts) -> list[tuple[str, str]]:
-    """Give the headers of an answer: verdict, action and coverage apart; no culture inferred about the asker."""
-    shown = facts.detection.shown
-    pairs = [
-        ("x-comity-response-path", facts.path),
-        ("x-comity-verdict", facts.verdict.verdict),
-        ("x-comity-action", facts.action),
-        ("x-comity-coverage", facts.verdict.coverage),
-        ("x-comity-judge", facts.verdict.judge),
-        ("x-comity-grounding", facts.grounding.status),
-        ("x-comity-injected-tokens", str(facts.grounding.tokens)),
-        ("x-comity-index-version", facts.index_version),
-        ("x-comity-overhead-ms", f"{1000 * facts.overhead_s:.1f}"),
-    ]
-    if facts.adapter.outcome != "off":
-        pairs.append(("x-comity-adapter-outcome", facts.adapter.outcome))
-    if facts.adapter.name:
-        pairs.append(("x-comity-adapter", quote(facts.adapter.name, safe="/:@ ")))
-    if facts.verdict.reason:
-        pairs.append(("x-comity-coverage-reason", facts.verdict.reason))
-    if shown:
-        pairs.append(("x-comity-culture", ",".join(found.culture for found in shown)))
-        pairs.append(("x-comity-culture-confidence", f"{shown[0].confidence:.2f}"))
-    return pairs
 
 
 def error_response(error: ComityError, request_id: str) -> Response:

@@ -16,7 +16,7 @@ MODEL = "comity-extractive"
 CONTEXT_TOKENS = 32_768
 
 
-def pieces(turn: Turn, grounding: Grounding) -> Iterator[Piece]:
+def pieces(turn: Turn, grounding: Grounding, *, instead: bool = False) -> Iterator[Piece]:
     """Answer a turn from its notes, in the shape that was asked for: frames, or one whole answer.
 
     Raises:
@@ -39,21 +39,21 @@ def pieces(turn: Turn, grounding: Grounding) -> Iterator[Piece]:
             "context_length_exceeded",
         )
     count = int(turn.body.get("n") or 1) * (len(turn.messages) if turn.route == "completions" else 1)
-    texts = [answer(grounding.of(turn.prompt(index)).passages) for index in range(count)]
+    texts = [answer(grounding.of(turn.prompt(index)).passages, instead=instead) for index in range(count)]
     said = sum(tokens(text) for text in texts)
     usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
     yield from _frames(turn, texts, usage) if turn.streams else [_whole(turn, texts, usage)]
 
 
-def answer(passages: tuple[Passage, ...]) -> str:
+def answer(passages: tuple[Passage, ...], *, instead: bool = False) -> str:
     """Write the answer: that no model is configured, then each description with its sources, the best match first."""
+    why = "No model is configured behind this guardrail"
+    if instead:
+        why = "The model behind this guardrail cannot answer now"
     if not passages:
-        return (
-            "No model is configured behind this guardrail, and its knowledge base holds no description that fits this "
-            "question."
-        )
+        return f"{why}, and its knowledge base holds no description that fits this question."
     lines = [
-        "No model is configured behind this guardrail, so this is not a generated answer. Its knowledge base holds "
+        f"{why}, so this is not a generated answer. Its knowledge base holds "
         "these descriptions; they tell what many people do, not what each person does."
     ]
     for number, passage in enumerate(sorted(passages, key=lambda p: -p.score), 1):

@@ -14,6 +14,7 @@ import uvicorn
 from retrieval.layout import IndexUnusable
 from service import logs, settings
 from service.app import assemble, create_app
+from service.phrases import PhrasesUnusable
 from service.settings import SettingsUnusable
 
 UNUSABLE = 2
@@ -32,11 +33,11 @@ def main(arguments: list[str]) -> int:
         loaded = settings.load(options.config, **overrides)
         logs.configure(loaded.log)
         guard = assemble(loaded)
-    except (SettingsUnusable, IndexUnusable) as error:
+    except (SettingsUnusable, IndexUnusable, PhrasesUnusable) as error:
         print(f"comity serve: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         return UNUSABLE
     address = f"http://{loaded.server.host}:{loaded.server.port}"
-    logs.started(address, loaded.backend.url, guard.index.manifest.version, guard.judge.name, loaded.judge.mode)
+    logs.started(address, loaded.backend.url, guard.index.manifest.version, guard.judge.name, loaded.policy.mode)
     _settle()
     signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, then raises the signal again: that is a proper end
     uvicorn.run(

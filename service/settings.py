@@ -5,21 +5,19 @@ Nested values are written with two underscores: `COMITY_BACKEND__URL`. Unknown k
 
 from __future__ import annotations
 
-import ipaddress
+import json
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -32,18 +30,16 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from service import address
+from service.policy import CULTURE, DEFAULT, Caller, Grants, Group, Policy, contradiction, inherited, quoted
+
 PREFIX = "COMITY_"
-_CULTURE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?|x-[a-z0-9-]+")
 Key = Annotated[SecretStr, AfterValidator(lambda value: _check_key(value))]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class SettingsUnusable(Exception):
     """The configuration cannot be used; the message is one sentence that names the key."""
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _check_key(value: SecretStr) -> SecretStr:
@@ -53,24 +49,7 @@ def _check_key(value: SecretStr) -> SecretStr:
     return value
 
 
-def _check_url(value: str | None) -> str | None:
-    if value is None or not value.strip():
-        return None
-    parts = urlsplit(value)
-    try:
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port is no number, or too large
-        usable = False
-    if not usable:
-        raise ValueError("must be an http:// or https:// address, for example http://127.0.0.1:8000/v1")
-    if parts.query or parts.fragment:
-        raise ValueError("must end with its path, without ? or #")
-    if parts.username or parts.password:
-        raise ValueError("must not hold credentials; give the key in api_key")
-    return value.rstrip("/")
-
-
-class Server(_Group):
+class Server(Group):
     """Where the service listens, and who may call it."""
 
     host: str = Field("127.0.0.1", description="address to listen on; any other than loopback needs api_keys")
@@ -79,7 +58,7 @@ class Server(_Group):
     drain_timeout_s: int = Field(30, ge=0, le=3600, description="seconds that answers under way have after SIGTERM")
 
 
-class BackendSettings(_Group):
+class BackendSettings(Group):
     """The OpenAI-compatible server that generates; without it the embedded responder answers."""
 
     url: str | None = Field(None, description="base URL with its /v1, for example http://127.0.0.1:8000/v1")
@@ -100,18 +79,19 @@ class BackendSettings(_Group):
     )
     max_connections: int = Field(1024, ge=1, description="open connections to the backend")
 
-    _url = field_validator("url")(_check_url)
+    _url = field_validator("url")(address.usable)
 
 
-class DetectionSettings(_Group):
+class DetectionSettings(Group):
     """Whose culture a request is about."""
 
     enabled: bool = Field(True, description="infer cultures; explicit hints work either way")
     max_chars: int = Field(200_000, ge=1000, description="characters of a conversation that are searched, latest first")
+    timeout_s: Seconds = Field(2, description="seconds to search a conversation of more than 20,000 characters")
     min_city_population: int = Field(500_000, ge=15_000, description="cities at least this large are known by name")
 
 
-class RetrievalSettings(_Group):
+class RetrievalSettings(Group):
     """Which descriptions matter to a message."""
 
     enabled: bool = Field(True, description="look descriptions up")
@@ -122,10 +102,9 @@ class RetrievalSettings(_Group):
     max_cultures: int = Field(3, ge=1, le=8, description="cultures that one request is grounded in")
     workers: int = Field(2, ge=1, le=64, description="threads that encode queries")
     timeout_s: Seconds = Field(2, description="seconds to encode a query")
-    on_error: Literal["allow", "block"] = Field("allow", description="allow: answer ungrounded and say so; block: 503")
 
 
-class GroundingSettings(_Group):
+class GroundingSettings(Group):
     """How descriptions are handed to the model."""
 
     enabled: bool = Field(True, description="add notes to requests")
@@ -133,41 +112,34 @@ class GroundingSettings(_Group):
     max_tokens: int = Field(400, ge=32, le=8192, description="budget of the notes, in estimated tokens")
 
 
-class JudgeSettings(_Group):
-    """What an answer is worth, and what is done about it."""
+class JudgeSettings(Group):
+    """What an answer is worth; the policy says what is done about it."""
 
     kind: Literal["auto", "llm", "lexical"] = Field(
         "auto", description="auto: llm where a backend is set, else lexical"
     )
-    mode: Literal["enforce", "shadow", "off"] = Field("shadow", description="shadow counts what enforce would refuse")
-    threshold: float = Field(50, ge=0, le=100, description="score from which an answer is unsafe; not calibrated")
-    on_undecided: Literal["allow", "block"] = Field("block", description="in enforce, when the judge cannot decide")
-    on_error: Literal["allow", "block"] = Field("block", description="in enforce, when the judge fails")
-    accept_unjudged: bool = Field(False, description="must be true for on_error: allow in enforce")
-    block_as: Literal["refusal", "error"] = Field("refusal", description="200 with a refusal, or 400 content_filter")
     timeout_s: Seconds = Field(30, description="seconds for judging one answer")
     style: Literal["continuation", "separate"] = Field("continuation", description="prompt of the LLM judge")
     url: str | None = Field(None, description="another OpenAI-compatible endpoint for judging; default: the backend")
     model: str | None = Field(None, description="model that judges; default: the model that answered")
     api_key: Key | None = Field(None, description="key sent to judge.url")
+    constrain: Literal["auto", "always"] = Field(
+        "auto", description="always: the digit is constrained from the start, for models that think all the same"
+    )
+    votes: int = Field(3, ge=1, le=9, description="answers asked for where the endpoint gives no log-probabilities")
+    calibration: Path | None = Field(None, description="file that `comity evaluate judge --calibrate` wrote")
     max_concurrent: int = Field(64, ge=1, description="judge calls in flight at once")
 
-    _url = field_validator("url")(_check_url)
+    _url = field_validator("url")(address.usable)
 
     @model_validator(mode="after")
     def _consistent(self) -> JudgeSettings:
-        if self.mode == "enforce" and self.on_error == "allow" and not self.accept_unjudged:
-            raise ValueError(
-                "on_error: allow in enforce releases unjudged answers; set accept_unjudged: true to accept"
-            )
-        if self.mode == "enforce" and self.kind == "lexical":
-            raise ValueError("the lexical baseline cannot enforce; use kind: llm or mode: shadow")
         if self.url and not self.model:
             raise ValueError("model must name the model that judges at judge.url")
         return self
 
 
-class AdapterSettings(_Group):
+class AdapterSettings(Group):
     """Which LoRA adapter of the backend answers for a culture."""
 
     cultures: dict[str, str] = Field(
@@ -181,26 +153,27 @@ class AdapterSettings(_Group):
     )
     refresh_s: Seconds = Field(30, description="age at which the backend's list of adapters is asked for again")
 
+    _quoted = field_validator("cultures", mode="before")(quoted)
+
     @field_validator("cultures")
     @classmethod
     def _are_named(cls, value: dict[str, str]) -> dict[str, str]:
         for culture, adapter in value.items():
-            if not _CULTURE.fullmatch(culture):
+            if not CULTURE.fullmatch(culture):
                 raise ValueError(f"{culture!r} must be a culture id such as JP, ES-CT or x-maori")
             if not adapter.strip():
                 raise ValueError(f"{culture} needs the name of an adapter")
         return value
 
 
-class StreamSettings(_Group):
-    """How streams are held and kept alive."""
+class StreamSettings(Group):
+    """How streams are kept alive."""
 
-    mode: Literal["buffer"] = Field("buffer", description="hold a stream until its whole answer is judged")
     ping_after_s: Seconds = Field(10, description="silence before the first comment line, which commits status 200")
     ping_every_s: Seconds = Field(10, description="seconds between comment lines after that")
 
 
-class LimitSettings(_Group):
+class LimitSettings(Group):
     """What one request and all together may take."""
 
     max_body_bytes: int = Field(10_485_760, ge=1024, description="largest request body")
@@ -209,7 +182,7 @@ class LimitSettings(_Group):
     max_in_flight: int = Field(1024, ge=1, description="requests served at once; more get 429")
 
 
-class PassthroughSettings(_Group):
+class PassthroughSettings(Group):
     """Other routes of the backend, forwarded unguarded and marked so."""
 
     routes: tuple[str, ...] = Field((), description="paths to forward, for example /v1/embeddings, /tokenize")
@@ -226,7 +199,7 @@ class PassthroughSettings(_Group):
         return value
 
 
-class LogSettings(_Group):
+class LogSettings(Group):
     """One structured line a request on standard error; never text of a prompt or an answer."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is written")
@@ -247,8 +220,13 @@ class Settings(BaseSettings):
     overrides: ClassVar[dict[str, Any]] = {}
 
     version: Literal["v1"] = Field("v1", description="version of this file's format")
-    api_keys: Annotated[tuple[Key, ...], NoDecode] = Field(
-        (), description="keys that callers may use; in COMITY_API_KEYS separated by commas"
+    api_keys: Annotated[tuple[Caller, ...], NoDecode] = Field(
+        (), description="keys that callers may use, each a text or a group; in COMITY_API_KEYS separated by commas"
+    )
+    anonymous: Grants = Grants()
+    policy: Policy = Policy()
+    policies: dict[str, Policy] = Field(
+        default_factory=dict, description="named policies; what one leaves out is as in `policy`, except its cultures"
     )
     server: Server = Server()
     backend: BackendSettings = BackendSettings()
@@ -265,14 +243,43 @@ class Settings(BaseSettings):
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [key.strip() for key in value.split(",") if key.strip()] if isinstance(value, str) else value
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            value = json.loads(value)
+        elif isinstance(value, str):
+            value = [key.strip() for key in value.split(",") if key.strip()]
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"key": item} if isinstance(item, str | SecretStr) else item for item in value]
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_keys(cls, value: tuple[Caller, ...]) -> tuple[Caller, ...]:
+        for caller in value:
+            _check_key(caller.key)
+        if len({caller.key.get_secret_value() for caller in value}) < len(value):
+            raise ValueError("a key stands in it twice; each caller needs one of its own")
+        return value
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _inherit(cls, value: Any, info: ValidationInfo) -> Any:
+        return inherited(value, info.data.get("policy", Policy()))
+
+    @model_validator(mode="after")
+    def _policies_are_whole(self) -> Settings:
+        wrong = contradiction(
+            {DEFAULT: self.policy, **self.policies},
+            {"anonymous": (self.anonymous,), "api_keys": self.api_keys},
+            enforces=self.judge_kind == "llm",
+        )
+        if wrong:
+            raise ValueError(wrong)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.judge.kind == "llm" and not (self.backend.url or self.judge.url):
             raise ValueError("judge.kind is llm, but neither backend.url nor judge.url is set")
-        if self.judge.mode == "enforce" and self.judge_kind == "lexical":
-            raise ValueError("judge.mode is enforce, but there is no LLM judge: set backend.url or judge.url")
         if self.api_keys and self.backend.authorization == "forward":
             raise ValueError(
                 "backend.authorization is forward, but api_keys are set: a caller has one Authorization header; "
@@ -280,7 +287,7 @@ class Settings(BaseSettings):
             )
         if self.adapters.cultures and not self.backend.url:
             raise ValueError("adapters.cultures is set, but no backend that could serve adapters: set backend.url")
-        if not self.api_keys and not self.server.allow_anonymous and not _is_loopback(self.server.host):
+        if not self.api_keys and not self.server.allow_anonymous and not address.is_loopback(self.server.host):
             raise ValueError(
                 f"server.host {self.server.host} is not loopback: set COMITY_API_KEYS, or server.allow_anonymous: true"
             )
@@ -293,6 +300,16 @@ class Settings(BaseSettings):
             return "llm" if self.backend.url or self.judge.url else "lexical"
         return self.judge.kind
 
+    @property
+    def judge_style(self) -> Literal["continuation", "separate"]:
+        """The prompt of the LLM judge; another endpoint has no cache, and its model may be of another family."""
+        return "separate" if self.judge.url else self.judge.style
+
+    @property
+    def judge_name(self) -> str:
+        """The name of the judge that serves, as verdicts carry it."""
+        return "lexical-baseline" if self.judge_kind == "lexical" else f"llm-{self.judge_style}"
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -304,13 +321,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let overrides win over the environment, and that over the file (whose values come as arguments)."""
         return InitSettingsSource(settings_cls, init_kwargs=cls.overrides), env_settings, init_settings
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def load(path: Path | None = None, **overrides: Any) -> Settings:
@@ -366,7 +376,10 @@ def _refuse_unknown_variables() -> None:
         if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
             continue
         model: Any = Settings
-        for part in name.removeprefix(PREFIX).lower().split("__"):
+        parts = name.removeprefix(PREFIX).lower().split("__")
+        if parts[0] == "policies" and len(parts) > 1:
+            model, parts = Policy, parts[2:]
+        for part in parts:
             field = getattr(model, "model_fields", {}).get(part)
             if field is None:
                 raise SettingsUnusable(f"{name} is not a setting; see docs/settings.md")

@@ -17,13 +17,13 @@ from service.transport import cause
 from service.turn import Json
 
 _UNREACHABLE = "the backend cannot be reached"
-_SLOW = "the backend cannot be reached: connecting took too long"
+_SLOW = "the backend took longer than backend.connect_timeout_s"
 _BROKE = "the connection to the backend broke"
 _PROTOCOL = "the backend broke the protocol or closed the connection early"
 _SILENT = "the backend stayed silent for too long"
 # Every error of the two transports is one of these or below; a test walks them.
 TRANSLATIONS: tuple[tuple[type[Exception], type[UpstreamFailed | UpstreamTimeout], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, UpstreamFailed, _SLOW),
+    (aiohttp.ConnectionTimeoutError, UpstreamTimeout, _SLOW),
     (aiohttp.ServerTimeoutError, UpstreamTimeout, _SILENT),
     (aiohttp.ServerDisconnectedError, UpstreamFailed, _PROTOCOL),
     (aiohttp.ClientConnectorError, UpstreamFailed, _UNREACHABLE),
@@ -32,7 +32,7 @@ TRANSLATIONS: tuple[tuple[type[Exception], type[UpstreamFailed | UpstreamTimeout
     (aiohttp.ClientResponseError, UpstreamFailed, _PROTOCOL),
     (aiohttp.InvalidURL, UpstreamFailed, "the backend's address cannot be used"),
     (aiohttp.ClientError, UpstreamFailed, _UNREACHABLE),
-    (httpx.ConnectTimeout, UpstreamFailed, _SLOW),
+    (httpx.ConnectTimeout, UpstreamTimeout, _SLOW),
     (httpx.ConnectError, UpstreamFailed, _UNREACHABLE),
     (httpx.PoolTimeout, UpstreamTimeout, "no connection to the backend became free in time"),
     (httpx.TimeoutException, UpstreamTimeout, _SILENT),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from types import SimpleNamespace
@@ -14,9 +15,10 @@ from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 
 _KEPT_S = 4  # below vLLM's five seconds, so that hardly a request meets a socket about to close
+_RACE_S = 1  # a connection that had been closed breaks within a round trip; what breaks later may have been begun
 _PART = 65_536
 _BROKE = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
-_reused: ContextVar[bool] = ContextVar("reused", default=False)
+_reused: ContextVar[float | None] = ContextVar("reused", default=None)  # when the request went over a kept connection
 
 
 class _Transport(AiohttpTransport):
@@ -47,6 +49,10 @@ class _Body(AiohttpResponseStream):
         try:
             async for chunk in content.iter_any():
                 yield chunk
+        except aiohttp.ClientError:
+            if rest := content._read_nowait(-1):  # what came before the break, which aiohttp would keep for itself
+                yield rest
+            raise
         finally:
             if closed is not None:
                 closed.remove_done_callback(fail)
@@ -87,19 +93,19 @@ def connections(url: str, max_connections: int) -> httpx.AsyncBaseTransport:
 
 
 def _tracing() -> aiohttp.TraceConfig:
-    """Note in the request's own context whether it went over a kept connection."""
+    """Note in the request's own context when it went over a kept connection."""
     noting = aiohttp.TraceConfig()
     noting.on_connection_reuseconn.append(_note)
     return noting
 
 
 async def _note(session: aiohttp.ClientSession, context: SimpleNamespace, found: object) -> None:
-    _reused.set(True)
+    _reused.set(time.monotonic())
 
 
 def forget() -> None:
     """Begin a new attempt, of which nothing is known."""
-    _reused.set(False)
+    _reused.set(None)
 
 
 def cause(error: Exception) -> Exception:
@@ -110,8 +116,8 @@ def cause(error: Exception) -> Exception:
 def repeatable(error: Exception) -> Literal["connect", "stale_connection"] | None:
     """Tell why a request may be sent again: it was never sent, or its kept connection had been closed meanwhile.
 
-    A server that closes an idle connection does so without reading; one that broke off on a fresh connection may have
-    begun to generate, so that is not repeated.
+    A server that closes an idle connection does so without reading, and the break is seen at once; one that broke off
+    on a fresh connection, or later, may have begun to generate, so that is not repeated.
     """
     found = cause(error)
     if isinstance(found, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
@@ -120,4 +126,5 @@ def repeatable(error: Exception) -> Literal["connect", "stale_connection"] | Non
         return "connect"
     broke = isinstance(found, _BROKE)
     silent = isinstance(getattr(found, "message", ""), str)  # else it holds the part of a response that came
-    return "stale_connection" if broke and silent and _reused.get() else None
+    sent = _reused.get()
+    return "stale_connection" if broke and silent and sent is not None and time.monotonic() - sent < _RACE_S else None

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 Headers = tuple[tuple[str, str], ...]
 Route = Literal["chat", "completions"]
 Role = Literal["setting", "audience", "subject", "user"]
-GroundingStatus = Literal["grounded", "none", "off", "failed", "dropped_context", "not_possible"]
+GroundingStatus = Literal["grounded", "none", "off", "lessened", "failed", "dropped_context", "not_possible"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What the caller said about culture: ids (explicit input wins), or that nothing may be inferred."""
+    """What the caller said: cultures (explicit input wins) or that none may be inferred, and how to be guarded."""
 
     cultures: tuple[str, ...] = ()
     infer: bool = True
     debug: bool = False
+    policy: str | None = None
+    mode: str | None = None
+    stream_mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +129,15 @@ class Violation:
     reason: str
 
 
+Axis = Literal["overall", "custom", "demeaning", "harm"]
+AXES: tuple[Axis, ...] = ("overall", "custom", "demeaning", "harm")
 Verdicts = Literal["safe", "unsafe", "undecided"]
 Coverage = Literal["full", "partial", "skipped", "error"]
 Reason = Literal[
     "lexical_baseline",
     "uncalibrated",
+    "unsupported_language",
+    "no_description",
     "media",
     "too_long",
     "off",
@@ -141,6 +148,8 @@ Reason = Literal[
     "bad_output",
     "no_logprobs",
     "context_length",
+    "degraded",
+    "tool_calls",
 ]
 
 
@@ -171,28 +180,61 @@ class Adapter:
 
 NO_ADAPTER = Adapter()
 
-Action = Literal["allowed", "would_refuse", "refused", "allowed_unjudged"]
-Path = Literal["upstream", "embedded", "blocked", "degraded"]
+Action = Literal["allowed", "would_refuse", "allowed_unjudged", "repaired", "replaced", "refused"]
+Path = Literal["upstream", "embedded", "degraded", "repaired", "fallback", "blocked"]
+RepairOutcome = Literal["used", "unsafe", "failed", "timeout", "not_possible"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is known of an answer before its first byte: for the headers of a stream that is not held."""
+
+    detection: Detection
+    grounding: Grounding
+    policy: str
+    mode: str
+    stream_mode: str
+    index_version: str
+    adapter: Adapter = NO_ADAPTER
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """How generating an unsafe answer once more went: the verdict on the second answer, and what it cost."""
+
+    outcome: RepairOutcome
+    verdict: Verdict | None = None
+    usage: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All that Comity knows about one finished answer: for headers, body, metrics and the log line."""
 
-    detection: Detection
-    grounding: Grounding
+    opening: Opening
     verdict: Verdict
     action: Action
     path: Path
-    index_version: str
     overhead_s: float
     stages: Mapping[str, float]
-    adapter: Adapter = NO_ADAPTER
+    tools: Verdict | None = None
+    repair: Repair | None = None
+    usage: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first thing that an answer yields: its status and what the headers may say."""
+    """The first thing that an answer yields: its status and what the headers may say.
+
+    With an Opening alone the pieces that follow leave at once, and the facts come at the end.
+    """
 
     status: int
+    known: Facts | Opening
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The facts of an answer whose pieces have left before they were known."""
+
     facts: Facts

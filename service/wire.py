@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from retrieval.cultures import Cultures
@@ -16,7 +16,9 @@ from service.turn import Hints, Json, Message, Piece, Route, Turn
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _PATH_ORDER = ("content", "text", "refusal", "reasoning_content", "reasoning")
 _MESSAGES = ("message", "delta")
-_HINTS = frozenset({"culture", "mode", "policy", "stream_mode", "debug"})
+HINTS = ("culture", "mode", "policy", "stream_mode", "debug")
+_CHOICES = {"mode": ("enforce", "shadow", "off"), "stream_mode": ("buffer", "window", "passthrough")}
+NOTHING_SAID: Mapping[str, str] = MappingProxyType({})
 
 
 def dumps(value: Any) -> bytes:
@@ -32,14 +34,14 @@ def turn(
     route: Route,
     request_id: str,
     registry: Cultures,
-    header: str | None = None,
+    said: Mapping[str, str] = NOTHING_SAID,
     headers: tuple[tuple[str, str], ...] = (),
     max_messages: int = 2048,
 ) -> Turn:
     """Read a request; everything that is not understood stays in the body as received.
 
     Args:
-        header: the value of `x-comity-culture`; it wins over the body's hint.
+        said: hints of `x-comity-…` headers by their names in the body; they win over the body's.
 
     Raises:
         InvalidRequest: naming the field, never its text.
@@ -60,7 +62,7 @@ def turn(
         messages=messages,
         streams=bool(body.get("stream")),
         body={key: value for key, value in body.items() if key != "comity"},
-        hints=hints(body.get("comity"), header, registry),
+        hints=hints(body.get("comity"), said, registry),
         headers=headers,
     )
 
@@ -121,33 +123,40 @@ def _tokens(value: list[Any]) -> bool:
     return bool(value) and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
 
 
-def hints(value: Any, header: str | None, registry: Cultures) -> Hints:
-    """Read the caller's hints: body field `comity` and header `x-comity-culture` (the header wins).
+def hints(value: Any, said: Mapping[str, str], registry: Cultures) -> Hints:
+    """Read the caller's hints: the body's field `comity`, and headers, which win; whether they may is not asked here.
 
     Raises:
-        InvalidRequest: an unknown key or culture, or a mode that is not served.
+        InvalidRequest: an unknown key or culture, or a value that there is not.
     """
     if value is None:
         value = {}
     if not isinstance(value, dict):
         raise InvalidRequest("comity must be an object", param="comity")
     for key in value:
-        if key not in _HINTS:
-            raise InvalidRequest(f"comity knows only {', '.join(sorted(_HINTS))}", param="comity")
-    if not isinstance(value.get("debug", False), bool):
+        if key not in HINTS:
+            raise InvalidRequest(f"comity knows only {', '.join(sorted(HINTS))}", param="comity")
+    debug = said["debug"].strip().lower() == "true" if "debug" in said else value.get("debug", False)
+    if not isinstance(debug, bool):
         raise InvalidRequest("comity.debug must be true or false", param="comity.debug")
-    if value.get("stream_mode", "buffer") != "buffer":
-        raise InvalidRequest("comity.stream_mode must be buffer", param="comity.stream_mode")
-    for key in ("mode", "policy"):
-        if key in value:
-            raise InvalidRequest(
-                f"comity.{key} cannot be chosen by a request here; it is set by the operator", param=f"comity.{key}"
-            )
-    asked, where = (header, "x-comity-culture") if header is not None else (value.get("culture"), "comity.culture")
+    names = {key: _named(key, value, said) for key in ("policy", "mode", "stream_mode")}
+    culture = said.get("culture", value.get("culture"))
+    where = "x-comity-culture" if "culture" in said else "comity.culture"
+    ids, infer = ((), True) if culture is None else cultures(culture, where, registry)
+    return Hints(ids, infer, debug, **names)
+
+
+def _named(key: str, value: Mapping[str, Any], said: Mapping[str, str]) -> str | None:
+    """Read a hint that is one word of a few, or a name."""
+    where = f"x-comity-{key.replace('_', '-')}" if key in said else f"comity.{key}"
+    asked = said[key].strip() if key in said else value.get(key)
     if asked is None:
-        return Hints(debug=value.get("debug", False))
-    ids, infer = cultures(asked, where, registry)
-    return Hints(cultures=ids, infer=infer, debug=value.get("debug", False))
+        return None
+    choices = _CHOICES.get(key)
+    if not isinstance(asked, str) or not asked or (choices and asked not in choices):
+        wanted = f"one of {', '.join(choices)}" if choices else "the name of a policy"
+        raise InvalidRequest(f"{where} must be {wanted}", param=where)
+    return asked
 
 
 def cultures(asked: Any, where: str, registry: Cultures) -> tuple[tuple[str, ...], bool]:
@@ -187,8 +196,8 @@ class Texts:
         Raises:
             UpstreamFailed: the choices cannot be read.
         """
-        for choice in _choices(payload):
-            index = _index(choice)
+        for choice in choices_of(payload):
+            index = index_of(choice)
             self._add(index, fields.guarded(choice))
             if fields.carries_media(choice):
                 self.media.add(index)
@@ -212,14 +221,20 @@ def _rank(path: str) -> tuple[int, str]:
     return (_PATH_ORDER.index(path) if path in _PATH_ORDER else len(_PATH_ORDER), path)
 
 
-def _choices(payload: Json) -> Iterator[Json]:
+def choices_of(payload: Json) -> Iterator[Json]:
+    """Give the choices of an answer or a frame.
+
+    Raises:
+        UpstreamFailed: they are no list of objects.
+    """
     choices = payload.get("choices") or []
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise UpstreamFailed("the backend sent choices that are no list of objects")  # unread is unjudged
     yield from choices
 
 
-def _index(choice: Json) -> int:
+def index_of(choice: Json) -> int:
+    """Give a choice's number; 0 where it has none."""
     index = choice.get("index", 0)
     return index if isinstance(index, int) else 0
 
@@ -227,7 +242,7 @@ def _index(choice: Json) -> int:
 def clean(piece: Piece) -> Piece:
     """Drop the answer fields that would show the notes; a piece without them stays as received, byte for byte."""
     payload = piece.payload
-    holders = [part for choice in _choices(payload) for part in _parts(choice)]
+    holders = [part for choice in choices_of(payload) for part in _parts(choice)]
     if not _holds(payload, fields.DROPPED) and not any(_holds(part, fields.DROPPED_IN_CHOICE) for part in holders):
         return piece
     choices = [
@@ -235,7 +250,7 @@ def clean(piece: Piece) -> Piece:
             key: _without(value, fields.DROPPED_IN_CHOICE) if key in _MESSAGES and isinstance(value, dict) else value
             for key, value in _without(choice, fields.DROPPED_IN_CHOICE).items()
         }
-        for choice in _choices(payload)
+        for choice in choices_of(payload)
     ]
     payload = {**_without(payload, fields.DROPPED), "choices": choices}
     return Piece(dumps(payload), payload)
@@ -251,62 +266,3 @@ def _holds(value: Json, names: tuple[str, ...]) -> bool:
 
 def _without(value: Json, names: tuple[str, ...]) -> Json:
     return {key: item for key, item in value.items() if key not in names}
-
-
-def refuse(pieces: Iterable[Piece], refused: Mapping[int, str], turn: Turn) -> Iterator[Piece]:
-    """Replace the refused choices by a refusal, once each; other choices and frames pass untouched.
-
-    Text outside the choices was judged with one of them, so it leaves no more once any choice is refused.
-
-    Args:
-        refused: choice index → the text to say instead.
-    """
-    said: set[int] = set()
-    for piece in pieces:
-        choices = list(_choices(piece.payload))
-        loose = any(fields.around(piece.payload))
-        if not loose and not any(_index(choice) in refused for choice in choices):
-            yield piece
-            continue
-        kept: list[Json] = []
-        for choice in choices:
-            index = _index(choice)
-            if index not in refused:
-                kept.append(choice)
-            elif index not in said:
-                said.add(index)
-                kept.append(refusal(index, refused[index], turn, streamed=turn.streams))
-        if kept or piece.payload.get("usage"):
-            carried = {key: value for key, value in piece.payload.items() if key in fields.CARRIED_AROUND | {"created"}}
-            payload = {**carried, "choices": kept}
-            yield Piece(dumps(payload), payload)
-
-
-def refusal(index: int, text: str, turn: Turn, *, streamed: bool) -> Json:
-    """Give one refused choice: finish_reason content_filter, the text as refusal and, outside JSON mode, as content."""
-    if turn.route == "completions":
-        return {"index": index, "text": text, "logprobs": None, "finish_reason": "content_filter"}
-    kind = turn.body.get("response_format")
-    in_json = isinstance(kind, dict) and kind.get("type") in ("json_object", "json_schema")
-    message = {"role": "assistant", "content": None if in_json else text, "refusal": text}
-    return {
-        "index": index,
-        "delta" if streamed else "message": message,
-        "logprobs": None,
-        "finish_reason": "content_filter",
-    }
-
-
-def late(first: Json | None, turn: Turn, detail: Json) -> Piece:
-    """Give the frame with empty choices that carries the `comity` object of a stream, sent before [DONE]."""
-    kind = "chat.completion.chunk" if turn.route == "chat" else "text_completion"
-    first = first or {}
-    payload = {
-        "id": first.get("id", turn.id),
-        "object": kind,
-        "created": first.get("created", int(time.time())),
-        "model": first.get("model", turn.model),
-        "choices": [],
-        "comity": detail,
-    }
-    return Piece(dumps(payload), payload)

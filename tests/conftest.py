@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from service import logs
-from service.app import assemble, create_app, make_adapters, make_backend, make_judge
+from service.app import assemble, create_app, make_adapters, make_backend, make_judge, make_policies
+from service.guard import Guard
 from service.metrics import Metrics
-from service.pipeline import Guard
 from service.queries import Queries
 from service.settings import Settings
 from tests.real import parts
@@ -25,6 +25,7 @@ from tests.upstream import Upstream, serve
 
 ROOT = Path(__file__).parent.parent
 Serve = Callable[..., httpx.Client]
+REFUSING: dict[str, Any] = {"mode": "enforce", "repair": False, "fallback": False}  # nothing but a refusal
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,7 @@ def service(guard: Guard) -> Iterator[Serve]:
             made = replace(
                 guard,
                 settings=settings,
+                policies=make_policies(settings, guard.index.cultures),
                 judge=make_judge(settings, metrics),
                 metrics=metrics,
                 backend=backend,

@@ -15,8 +15,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 import service
-from service import errors, fields, pipeline, settings, turn
+from service import errors, fields, openapi, pipeline, settings, turn, wire
 from service.metrics import Metrics
+from service.policy import Caller, Mode, Policy, StreamMode
 from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -42,23 +43,33 @@ def leaves(model: type[BaseModel] = Settings, path: Key = ()) -> Iterator[tuple[
             yield (*path, name), field
 
 
-def shown(value: Any) -> str:
+def shown(field: FieldInfo) -> str:
     """A default as YAML writes it."""
+    value = field.get_default(call_default_factory=True)
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return "[]" if value == () else str(value)
 
 
+def choices(kind: Any) -> str:
+    """The values of a closed set."""
+    return ", ".join(f"`{choice}`" for choice in get_args(kind))
+
+
 def values(field: FieldInfo) -> str:
-    """What a setting takes: choices, or a kind with its bounds."""
-    if get_origin(field.annotation) is Literal:
-        return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
+    """What a setting takes: choices, or a kind with its bounds; of a map, what it maps to."""
+    origin = get_origin(field.annotation)
+    if origin is Literal:
+        return choices(field.annotation)
     inner = [kind for kind in get_args(field.annotation) if kind not in (type(None), ...)] or [field.annotation]
     inner = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in inner]
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text", SecretStr: "secret"}
-    name = names.get(inner[0], "path")
-    if get_origin(field.annotation) is tuple:
-        name = f"list of {name}s"
+    names: dict[Any, str] = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+    names |= {SecretStr: "secret", Path: "path", Policy: "group", Caller: "key or group"}
+    if origin is tuple and get_origin(inner[0]) is Literal:
+        return f"list of {choices(inner[0])}"
+    name = names[inner[-1]]
+    if origin in (tuple, dict):
+        name = f"{'list' if origin is tuple else 'map'} of {name.replace('key ', 'keys ')}s"
     rules = [*field.metadata, *(rule for each in field.metadata for rule in getattr(each, "metadata", ()))]
     words = {"gt": "above", "ge": "at least", "le": "at most"}
     bounds = [f"{words[sign]} {getattr(rule, sign)}" for sign in words for rule in rules if hasattr(rule, sign)]
@@ -68,8 +79,14 @@ def values(field: FieldInfo) -> str:
 def setting_row(path: Key, field: FieldInfo) -> str:
     """A setting's row in docs/settings.md."""
     variable = settings.PREFIX + "__".join(path).upper()
-    name, default = ".".join(path), shown(field.default)
+    name, default = ".".join(path), shown(field)
     return f"| `{name}` | `{variable}` | `{default}` | {values(field)} | {field.description} |"
+
+
+def caller_row(name: str, field: FieldInfo) -> str:
+    """The row of a field of an API key in docs/settings.md."""
+    default = "–" if field.is_required() else f"`{shown(field)}`"
+    return f"| `{name}` | {default} | {values(field)} | {field.description} |"
 
 
 def field_row(field: fields.Field) -> str:
@@ -108,8 +125,11 @@ def codes() -> set[str]:
 
 
 def headers() -> list[str]:
-    """Every header that the service writes of its own."""
-    return sorted(set(re.findall(r'"(x-comity-[a-z-]+)"', text("service/reply.py") + text("service/chat.py"))))
+    """Every header of the service's own: those that it writes, and the hints that it reads."""
+    written = re.findall(
+        r'"(x-comity-[a-z-]+)"', "".join(text(f"service/{name}.py") for name in ("reply", "report", "chat"))
+    )
+    return sorted({*written, *(f"x-comity-{name.replace('_', '-')}" for name in wire.HINTS)})
 
 
 def folder_map() -> list[str]:
@@ -120,13 +140,19 @@ def folder_map() -> list[str]:
 
 def steps() -> list[str]:
     """The numbered steps in the docstring of the service package."""
-    return re.findall(r"^\d\. +(\w+)", service.__doc__ or "", re.MULTILINE)
+    return re.findall(r"^\d+\. +(\w+)", service.__doc__ or "", re.MULTILINE)
 
 
 @pytest.mark.parametrize(("path", "field"), list(leaves()), ids=[".".join(path) for path, _ in leaves()])
 def test_setting_stands_in_its_table(path: Key, field: FieldInfo) -> None:
     """Each setting has a row with its variable, default, values and sentence."""
     assert setting_row(path, field) in text("docs/settings.md").splitlines()
+
+
+@pytest.mark.parametrize("name", list(Caller.model_fields))
+def test_field_of_a_key_stands_in_its_table(name: str) -> None:
+    """Each field of an API key that is a group has a row with its default, values and sentence."""
+    assert caller_row(name, Caller.model_fields[name]) in text("docs/settings.md").splitlines()
 
 
 def test_table_of_settings_names_no_other() -> None:
@@ -188,7 +214,13 @@ def test_every_error_code_stands_in_the_api_page() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("name", ["Role", "GroundingStatus", "Verdicts", "Coverage", "Reason", "Action", "Path"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Role", "GroundingStatus", "Verdicts", "Coverage", "Reason", "Axis"),
+        *("Action", "Path", "RepairOutcome", "AdapterOutcome"),
+    ],
+)
 def test_value_set_stands_in_the_api_page(name: str) -> None:
     """Every value that a header or the `comity` object can take is named."""
     page = text("docs/api.md")
@@ -196,6 +228,17 @@ def test_value_set_stands_in_the_api_page(name: str) -> None:
     missing = [value for value in get_args(getattr(turn, name)) if f"`{value}`" not in page]
 
     assert not missing
+
+
+def test_schema_names_every_hint() -> None:
+    """The API page offers exactly the hints that a body may hold, and their values."""
+    for route in ("/v1/chat/completions", "/v1/completions"):
+        schema = openapi.BODIES[route]["requestBody"]["content"]["application/json"]["schema"]
+        hints = schema["properties"]["comity"]["properties"]
+
+        assert set(hints) == set(wire.HINTS)
+        assert hints["mode"]["enum"] == list(get_args(Mode))
+        assert hints["stream_mode"]["enum"] == list(get_args(StreamMode))
 
 
 @pytest.mark.parametrize("name", headers())
@@ -256,7 +299,8 @@ def test_step_of_the_service_exists(step: str) -> None:
 
 def test_modules_around_the_path_exist() -> None:
     """The modules that the service's docstring names beside the path are there."""
-    listed = re.sub(r"\s+", " ", (service.__doc__ or "").partition("Around it:")[2]).strip(" .").split(", ")
+    around = re.sub(r"\s+", " ", (service.__doc__ or "").partition("Around it:")[2]).strip(" .")
+    listed = re.split(r", |; [^:]+: ", around)  # after a semicolon: what the next of them are
 
     missing = [name for name in listed if not (ROOT / "service" / f"{name}.py").is_file()]
 
@@ -265,7 +309,7 @@ def test_modules_around_the_path_exist() -> None:
 
 def test_readme_tells_the_path_in_the_same_order() -> None:
     """README's numbered steps are those of the service's docstring."""
-    assert re.findall(r"^\d\. \*\*(\w+)\*\*", README.read_text(encoding="utf-8"), re.MULTILINE) == steps()
+    assert re.findall(r"^\d+\. \*\*(\w+)\*\*", README.read_text(encoding="utf-8"), re.MULTILINE) == steps()
 
 
 def test_readme_maps_folders_that_exist() -> None:

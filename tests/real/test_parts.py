@@ -44,7 +44,7 @@ def test_summary_of_a_run_with_skips() -> None:
 
 def test_summary_of_a_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a run that had every part says so; one that asked for some says nothing."""
-    monkeypatch.setattr(parts, "_found", {"helm", "node", "vllm"})
-    assert parts.summary([]) == ["every real part ran: helm node vllm"]
+    monkeypatch.setattr(parts, "_found", {"helm", "litellm", "node", "vllm"})
+    assert parts.summary([]) == ["every real part ran: helm litellm node vllm"]
     monkeypatch.setattr(parts, "_found", {"helm"})
     assert parts.summary([]) == []

@@ -5,19 +5,25 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from service.judge import Exchange, llm
-from tests.conftest import Serve, until
+from service.judge import Exchange, prompts
+from tests.conftest import ROOT, Serve, until
 from tests.real.conftest import Vllm
 
 Json = dict[str, Any]
 PLAIN, JAPAN, INDIA = "What is the square root of two?", "A gift for a colleague in Japan?", "A wedding in India?"
+THINKS = "What is the square root of two? Answer with detailed thinking on."  # to which the template of tiny.py listens
 ADAPTERS = {"cultures": {"JP": "jp", "IN": "in"}}
+DIGITS = list("0123456789")
+ENFORCE: Json = {"mode": "enforce", "repair": False, "fallback": False}
 TOOL = {
     "type": "function",
     "function": {
@@ -51,10 +57,11 @@ def joined(text: str) -> Json:
     """Put the frames of a stream together into the shape of a whole answer."""
     events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
     assert events.pop() == "[DONE]"
-    whole: Json = {"choices": [], "usage": None}
+    whole: Json = {"choices": [], "usage": None, "comity": None}
     choices: dict[int, Json] = {}
     for frame in map(json.loads, events):
-        whole["usage"] = frame.get("usage") or whole["usage"]
+        for field in ("usage", "comity"):
+            whole[field] = frame.get(field) or whole[field]
         for part in frame["choices"]:
             made = choices.setdefault(
                 part["index"], {"index": part["index"], "message": {}, "logprobs": {"content": []}}
@@ -136,7 +143,8 @@ def test_tools_left_to_the_model(service: Serve, vllm: Vllm, stream: bool) -> No
 def test_named_tool(service: Serve, vllm: Vllm, stream: bool) -> None:
     """A call that the request demands comes back as one, with arguments of the tool's schema, and is judged quoted."""
     wanted: Json = {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "weather"}}}
-    answer, headers = ask(service(vllm), chat(max_tokens=100, stream=stream, **wanted))
+    client = service(vllm, policy={"tool_calls": "enforce"})
+    answer, headers = ask(client, chat(max_tokens=100, stream=stream, **wanted))
     choice = answer["choices"][0]
     call = choice["calls"][0] if stream else choice["message"]["tool_calls"][0]["function"]
 
@@ -169,32 +177,76 @@ def test_no_adapter_for_a_question_without_culture(service: Serve, vllm: Vllm) -
     assert (named["model"], explicit["x-comity-adapter-outcome"]) == ("in", "explicit")
 
 
-def test_judge_reads_log_probabilities(service: Serve, vllm: Vllm) -> None:
-    """The probability on digits is read from the log-probabilities that vLLM really gives, and decides the verdict."""
-    _, headers = ask(service(vllm), chat())
-    form = llm.separate(Exchange(PLAIN, {"content": "About 1.4."}, (), (), None, None))[0]
-    first = vllm.chat(**form)["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-    _, mass = llm.expected({item["token"]: item["logprob"] for item in first})
+@pytest.mark.parametrize("stream", [False, True])
+def test_judge_that_decides(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """The score is the digit that vLLM expects after the same conversation, and the threshold makes it the verdict."""
+    body = chat(stream=stream, comity={"debug": True})
+    answer, headers = ask(service(vllm), body)
+    found = answer["comity"]["verdict"]
+    direct = top(vllm.chat(**judging(PLAIN, answer["choices"][0]["message"]["content"])))
 
-    assert len(first) == 20
-    assert 0 < mass < 1
-    assert headers["x-comity-coverage-reason"] in ("bad_output", "uncalibrated")
+    assert len(direct) == 20
+    assert 0.8 < on_digits(direct) < 1
+    assert found["score"] == pytest.approx(score(direct), abs=0.5)
+    assert headers["x-comity-judge"] == "llm-continuation"
+    assert headers["x-comity-coverage-reason"] == "uncalibrated"
+    for threshold, verdict in ((found["score"] - 1, "unsafe"), (found["score"] + 1, "safe")):
+        _, headers = ask(service(vllm, policy={"thresholds": {"overall": threshold}}), body)
+        assert headers["x-comity-verdict"] == verdict
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_enforcing(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """An answer that vLLM judges to be unsafe is refused, and one that it judges to be safe is released."""
+    said = vllm.chat(**chat())["choices"][0]["message"]["content"]
+    refused, _ = ask(service(vllm, policy={**ENFORCE, "thresholds": {"overall": 0}}), chat(stream=stream))
+    released, _ = ask(service(vllm, policy={**ENFORCE, "thresholds": {"overall": 100}}), chat(stream=stream))
+
+    assert refused["choices"][0]["finish_reason"] == "content_filter"
+    assert said not in json.dumps(refused)
+    assert released["choices"][0]["message"]["content"] == said
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_judge_that_thinks_first(service: Serve, vllm: Vllm, stream: bool) -> None:
+    """Where the template takes no notice that thinking is off, the score is that of a digit constrained to be one."""
+    answer, headers = ask(service(vllm), chat(THINKS, stream=stream, comity={"debug": True}))
+    form = judging(THINKS, answer["choices"][0]["message"]["content"])
+    free, held = top(vllm.chat(**form)), top(vllm.chat(**form, structured_outputs={"choice": DIGITS}))
+
+    assert max(free, key=lambda token: free[token]) == "<think>"
+    assert on_digits(free) < 0.2
+    assert on_digits(held) == pytest.approx(1, abs=0.01)
+    assert answer["comity"]["verdict"]["score"] == pytest.approx(score(held), abs=0.5)
+    assert headers["x-comity-judge"] == "llm-continuation"
+    assert headers["x-comity-coverage-reason"] == "uncalibrated"
 
 
 def test_choice_of_digits(vllm: Vllm) -> None:
     """Under `structured_outputs` vLLM's log-probabilities are those after the mask: all on digits, their odds kept."""
-    free = top(vllm.chat(**chat(max_tokens=1, logprobs=True, top_logprobs=20)))
-    held = vllm.chat(
-        **chat(max_tokens=1, logprobs=True, top_logprobs=20, structured_outputs={"choice": list("0123456789")})
-    )
-    masked, digits = top(held), list("0123456789")
+    body = chat(THINKS, max_tokens=1, logprobs=True, top_logprobs=20)
+    free, answer = top(vllm.chat(**body)), vllm.chat(**body, structured_outputs={"choice": DIGITS})
+    held, known = top(answer), [digit for digit in DIGITS if digit in free]
 
-    assert held["choices"][0]["message"]["content"] in digits
-    assert sum(math.exp(free[digit]) for digit in digits if digit in free) < 0.9
-    assert sum(math.exp(masked[digit]) for digit in digits) == pytest.approx(1, abs=0.01)
-    known = [digit for digit in digits if digit in free]
+    assert answer["choices"][0]["message"]["content"] in DIGITS
+    assert on_digits(free) < 0.2
+    assert on_digits(held) == pytest.approx(1, abs=0.01)
+    assert len(known) > 2
     for one, other in itertools.pairwise(known):  # the odds between two digits are what they were
-        assert masked[one] - masked[other] == pytest.approx(free[one] - free[other], abs=0.1)
+        assert held[one] - held[other] == pytest.approx(free[one] - free[other], abs=0.1)
+
+
+def judging(text: str, said: str) -> Json:
+    """Give the request by which a model judges what it said to a text: the conversation, and the judging turn."""
+    turns = [("user", text), ("assistant", said), ("user", prompts.TURN)]
+    return {
+        "messages": [{"role": role, "content": content} for role, content in turns],
+        "chat_template_kwargs": {"enable_thinking": False},
+        "max_tokens": 1,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 20,
+    }
 
 
 def top(answer: Json) -> dict[str, float]:
@@ -202,12 +254,22 @@ def top(answer: Json) -> dict[str, float]:
     return {item["token"]: item["logprob"] for item in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]}
 
 
+def on_digits(odds: dict[str, float]) -> float:
+    """Give the probability on digits."""
+    return sum(math.exp(odds[digit]) for digit in DIGITS if digit in odds)
+
+
+def score(odds: dict[str, float]) -> float:
+    """Give the digit that is expected, brought to 0 to 100."""
+    return sum(int(digit) * math.exp(odds[digit]) for digit in DIGITS if digit in odds) / on_digits(odds) / 9 * 100
+
+
 def test_continuation_reuses_the_prefix_cache(service: Serve, vllm: Vllm) -> None:
     """The judge that continues the conversation finds its prompt in vLLM's cache; the one that quotes it does not."""
     hits, asked = {}, {}
     for style in ("off", "separate", "continuation"):
-        policy = {"mode": "off"} if style == "off" else {"style": style}
-        client = service(vllm, judge=policy)
+        groups: Json = {"policy": {"mode": "off"}} if style == "off" else {"judge": {"style": style}}
+        client = service(vllm, **groups)
         ask(client, chat("Say hello.", max_tokens=1))  # what the quoting prompt always begins with is cached by now
         before = vllm.metric("prefix_cache_hits_total")
         answer, _ = ask(client, chat(fresh(40)))
@@ -217,6 +279,21 @@ def test_continuation_reuses_the_prefix_cache(service: Serve, vllm: Vllm) -> Non
     assert hits["off"] < 64
     assert hits["continuation"] > 0.85 * asked["continuation"] > 300
     assert hits["separate"] < 0.5 * asked["separate"]
+
+
+def test_adapter_that_judges_itself_reuses_the_prefix_cache(service: Serve, vllm: Vllm) -> None:
+    """An adapter that judges its own answer finds its prompt in vLLM's cache; the base model finds nothing of it."""
+    hits, asked = {}, {}
+    for judge in ("adapter", "base"):
+        client = service(vllm, adapters={**ADAPTERS, "judge": judge})
+        before = vllm.metric("prefix_cache_hits_total")
+        answer, headers = ask(client, chat(f"{fresh(40)} {JAPAN}"))
+        hits[judge] = vllm.metric("prefix_cache_hits_total") - before
+        asked[judge] = answer["usage"]["prompt_tokens"]
+        assert (headers["x-comity-adapter"], headers["x-comity-judge"]) == ("jp", "llm-continuation")
+
+    assert hits["adapter"] > 0.85 * asked["adapter"] > 300
+    assert hits["base"] < 64
 
 
 def test_notes_that_do_not_fit(service: Serve, vllm: Vllm) -> None:
@@ -270,7 +347,7 @@ def test_client_that_leaves(service: Serve, vllm: Vllm, stream: bool) -> None:
         assert until(lambda: vllm.metric("num_requests_running") > 0, 10)
         assert isinstance(leaving.exception(), httpx.ReadTimeout)
 
-    assert until(lambda: vllm.metric("num_requests_running") == 0, 5)
+    assert until(lambda: vllm.metric("num_requests_running") == 0, 1)
     assert 0 < vllm.metric("generation_tokens_total") - before < 8 * 3500
 
 
@@ -289,7 +366,8 @@ def test_thinking(service: Serve, vllm: Vllm, stream: bool) -> None:
 
 def test_judge_with_thinking_off(vllm: Vllm) -> None:
     """What the judge sends is rendered with a thinking block that is closed already."""
-    form = llm.separate(Exchange(PLAIN, {"reasoning": "Hm.", "content": "About 1.4."}, (), (), None, None))[0]
+    (write,) = prompts.separate(Exchange(PLAIN, {"reasoning": "Hm.", "content": "About 1.4."}))
+    form = write(prompts.DIGIT)
     asked = {"model": "tiny", "messages": form["messages"], "return_token_strs": True}
     said = {
         thinks: vllm.client.post("/tokenize", json={**asked, "chat_template_kwargs": arguments}).json()["token_strs"]
@@ -298,4 +376,18 @@ def test_judge_with_thinking_off(vllm: Vllm) -> None:
 
     assert "</think>" in said[False][-4:]
     assert "</think>" not in said[True]
-    assert vllm.chat(**form)["choices"][0]["message"]["content"] in list("0123456789")
+    assert vllm.chat(**form)["choices"][0]["message"]["content"] in DIGITS
+
+
+@pytest.mark.parametrize(("has_vllm", "status"), [(True, 0), (False, 1)])
+def test_folder_that_the_script_did_not_make(tmp_path: Path, has_vllm: bool, status: int) -> None:
+    """`.ci/vllm` uses a folder of somebody else's that has a vLLM, refuses any other, and deletes none."""
+    script = Path(shutil.copytree(ROOT / ".ci", tmp_path / ".ci"), "vllm")
+    program = tmp_path / ".venv-vllm" / "bin" / ("vllm" if has_vllm else "other")
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHON": "false"}  # so that a script that goes on installs nothing
+    done = subprocess.run([script], env=environment, capture_output=True, timeout=30, check=False)  # noqa: S603
+
+    assert done.returncode == status
+    assert program.exists()

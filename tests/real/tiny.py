@@ -1,8 +1,14 @@
 """Makes the model of the tests with a real vLLM: a tiny Llama of random weights that takes chat, tools and thinking.
 
 `python tiny.py FOLDER` with a Python that has torch and transformers. The weights are seeded, so the same texts give
-the same model. What it says means nothing. One thing is arranged: one unit of the hidden state has the same value for
-every token, so its column of the output layer is a bias, which makes digits likely and the end of a text unlikely.
+the same model. What it says means nothing. Some of it is arranged: no layer writes to the first three units of the
+hidden state, so that what they hold is known, and their columns of the output layer are biases.
+
+- Unit 0 is set for every token. It makes digits likely, and blanks and the end of a text unlikely.
+- Unit 1 is set for a line's end, with which chat prompts end. It makes a digit nearly sure.
+- Unit 2 is set for the mark `<|assistant|>`. It makes a thought nearly sure. The template ends with that mark where a
+  message says `detailed thinking on`, and then ignores `enable_thinking`, as some models' templates always do.
+
 Beside the model stand two LoRA adapters, `jp` and `in`, that change its answers.
 """
 
@@ -21,12 +27,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEXTS = sorted((Path(__file__).resolve().parents[2] / "knowledge" / "descriptions").glob("*.jsonl"))
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>")
+SPECIAL = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|assistant|>",
+    "<think>", "</think>", "<tool_call>", "</tool_call>",
+)  # fmt: skip
 DIGITS = "0123456789"
 VOCABULARY, HIDDEN, LAYERS, HEADS, CONTEXT, RANK = 4096, 256, 4, 4, 4096, 8
 LIKELY, UNLIKELY = 6.0, -20.0  # logits added to digits, and to special tokens and blanks
+FIRST, THOUGHT = 6.0, 40.0  # logits added to digits at the beginning of an answer, and to `<think>` after its mark
 ADAPTERS = ("jp", "in")
-_CONSTANT = 8.0  # of unit 0 of the hidden state; the other units begin near 1
+ALWAYS, LINE, MARK, KEPT = 0, 1, 2, 3  # units of the hidden state that no layer writes to, and how many they are
+SET = 8.0  # value of such a unit where it is set; the other units begin near 1
+LINE_END = "Ċ"  # as byte-level BPE writes it
 
 # After Qwen3's: tools are listed, thinking of earlier turns is left out, and is off unless it is asked for.
 TEMPLATE = """\
@@ -55,8 +67,12 @@ TEMPLATE = """\
 {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
+{%- if 'detailed thinking on' in messages | map(attribute='content') | select('string') | join %}
+{{- '<|im_start|><|assistant|>' }}
+{%- else %}
 {{- '<|im_start|>assistant\\n<think>\\n' }}
 {%- if not (enable_thinking is defined and enable_thinking) %}{{- '\\n</think>\\n\\n' }}{%- endif %}
+{%- endif %}
 {%- endif %}
 """
 
@@ -94,7 +110,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Make the model of random weights, with unit 0 of its hidden state kept for the bias."""
+    """Make the model of random weights, with some units of its hidden state kept for biases."""
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -115,20 +131,32 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     model = LlamaForCausalLM(config)
     weights = model.state_dict()
     weights["model.embed_tokens.weight"].normal_(0, 1)
-    weights["model.embed_tokens.weight"][:, 0] = _CONSTANT
-    for layer in range(LAYERS):  # no layer writes to unit 0
-        weights[f"model.layers.{layer}.self_attn.o_proj.weight"][0] = 0
-        weights[f"model.layers.{layer}.mlp.down_proj.weight"][0] = 0
-    head = weights["lm_head.weight"]
-    head.normal_(0, 0.15)
-    head[:, 0] = 0
-    with torch.no_grad():
-        left = model.model(torch.arange(len(SPECIAL), CONTEXT)[None]).last_hidden_state[..., 0].mean()
-    head[tokenizer.convert_tokens_to_ids(list(DIGITS)), 0] = LIKELY / left
-    head[tokenizer.convert_tokens_to_ids(list(SPECIAL)), 0] = UNLIKELY / left
-    blank = [index for index in range(VOCABULARY) if str(tokenizer.decode([index])).isspace()]
-    head[blank, 0] = UNLIKELY / left  # else what is held to a JSON schema is padded without end
+    weights["lm_head.weight"].normal_(0, 0.15)
+    for layer in range(LAYERS):
+        weights[f"model.layers.{layer}.self_attn.o_proj.weight"][:KEPT] = 0
+        weights[f"model.layers.{layer}.mlp.down_proj.weight"][:KEPT] = 0
+    arrange(model, tokenizer)
     return model
+
+
+def arrange(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Set the units of the hidden state that no layer writes to, and the logits that each of them adds."""
+    weights, find = model.state_dict(), tokenizer.convert_tokens_to_ids
+    said, head = weights["model.embed_tokens.weight"], weights["lm_head.weight"]
+    digits, special = find(list(DIGITS)), find(list(SPECIAL))
+    blank = [index for index in range(VOCABULARY) if str(tokenizer.decode([index])).isspace()]
+    said[:, :KEPT] = 0
+    said[:, ALWAYS] = SET
+    said[find(LINE_END), LINE] = SET
+    said[find("<|assistant|>"), MARK] = SET
+    with torch.no_grad():
+        left = model.model(torch.arange(len(SPECIAL), CONTEXT)[None]).last_hidden_state[..., ALWAYS].mean()
+    head[:, :KEPT] = 0
+    head[digits, ALWAYS] = LIKELY / left
+    head[special, ALWAYS] = UNLIKELY / left
+    head[blank, ALWAYS] = UNLIKELY / left  # else what is held to a JSON schema is padded without end
+    head[digits, LINE] = FIRST / left
+    head[find("<think>"), MARK] = THOUGHT / left
 
 
 def write_adapter(folder: Path, seed: int) -> None:

@@ -18,7 +18,7 @@ from retrieval.description import Description
 from retrieval.encoder import Vectors
 from retrieval.layout import FILES, IndexUnusable, Layout, Manifest
 from retrieval.search import Index
-from service.pipeline import Guard
+from service.guard import Guard
 
 ROOT = Path(__file__).parents[2]
 # Rows of the little index: culture and the cosine of its description with the query.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any
 
 import httpx
@@ -11,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from service.app import assemble
 from service.settings import Settings, SettingsUnusable
 from tests.conftest import ROOT, Serve, until
-from tests.upstream import Upstream, either, error
+from tests.upstream import Upstream, Watched, either, error
 
 JAPAN, INDIA, BOTH, NONE = (
     "A gift for a colleague in Japan?",
@@ -22,7 +24,7 @@ JAPAN, INDIA, BOTH, NONE = (
 MAP = {"cultures": {"JP": "jp", "IN": "in"}}
 
 
-def _card(name: str, parent: str | None = "tiny") -> dict[str, Any]:
+def _card(name: str, parent: Any = "tiny") -> dict[str, Any]:
     return {"id": name, "object": "model", "root": f"/models/{name}", "parent": parent}
 
 
@@ -34,10 +36,11 @@ def adapted(upstream: Upstream) -> Upstream:
     return upstream
 
 
-def _ask(client: httpx.Client, text: str, model: str = "tiny", **more: Any) -> httpx.Response:
-    return client.post(
-        "/v1/chat/completions", json={"model": model, "messages": [{"role": "user", "content": text}], **more}
-    )
+def _ask(
+    client: httpx.Client, text: str, model: str = "tiny", headers: dict[str, str] | None = None, **more: Any
+) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+    return client.post("/v1/chat/completions", json=body, headers=headers)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -147,6 +150,94 @@ def test_list_is_kept(service: Serve, adapted: Upstream) -> None:
     client = service(adapted, adapters=MAP)
     for _ in range(4):
         _ask(client, JAPAN)
+
+    assert len(adapted.listed) == 1
+
+
+def test_list_that_is_newer(service: Serve, adapted: Upstream) -> None:
+    """An old list serves while a newer one is asked for in the background, and then the newer one does."""
+    client = service(adapted, adapters={**MAP, "refresh_s": 0.01})
+    assert _ask(client, JAPAN).headers["x-comity-adapter-outcome"] == "used"
+    adapted.models = adapted.models[:1]
+
+    assert until(lambda: _ask(client, JAPAN).headers["x-comity-adapter-outcome"] == "missing")
+
+
+@pytest.mark.parametrize("text", [NONE, JAPAN])
+def test_list_that_hangs(service: Serve, adapted: Upstream, text: str) -> None:
+    """A list that does not come holds up nobody who wants no adapter, and others not until it is given up."""
+    slow = Watched([b"{}"], 30, "application/json")
+    slow.upstream = adapted
+    adapted.list = lambda models: slow
+    client = service(adapted, adapters=MAP, policy={"mode": "off"})
+    found = [_ask(client, text).headers["x-comity-adapter-outcome"] for _ in range(3)]
+
+    assert found == ["none" if text == NONE else "missing"] * 3
+    assert until(lambda: len(adapted.listed) == 1)
+    assert not adapted.closed.is_set()
+
+
+def test_newer_list_that_is_slow(service: Serve, adapted: Upstream) -> None:
+    """Where a list is known nobody waits for a newer one, though that one would say something else."""
+    client = service(adapted, adapters={**MAP, "refresh_s": 0.01}, policy={"mode": "off"})
+    _ask(client, JAPAN)
+    slow = Watched([json.dumps({"data": adapted.models[:1]}).encode()], 0.5, "application/json")
+    slow.upstream = adapted
+    adapted.list = lambda models: slow
+    time.sleep(0.02)
+
+    assert _ask(client, JAPAN).headers["x-comity-adapter-outcome"] == "used"
+    assert until(lambda: _ask(client, JAPAN).headers["x-comity-adapter-outcome"] == "missing")
+
+
+@pytest.mark.parametrize("card", [_card("jp", ["tiny"]), {**_card("jp"), "root": {}}, {"id": ["jp"]}, "jp", None])
+def test_garbage_in_the_list(service: Serve, adapted: Upstream, card: Any) -> None:
+    """A model whose names are no text is none; the others stand."""
+    adapted.models = [adapted.models[0], card, _card("in")]
+    client = service(adapted, adapters=MAP)
+
+    assert _ask(client, JAPAN).headers["x-comity-adapter-outcome"] == "missing"
+    assert _ask(client, INDIA).headers["x-comity-adapter-outcome"] == "used"
+
+
+def _guarded(adapted: Upstream, *keys: str) -> None:
+    """Let the backend list its models only for some keys."""
+    fine = adapted.list
+
+    def listing(models: list[Any]) -> Response:
+        return fine(models) if adapted.listed[-1].get("authorization") in keys else error(401)
+
+    adapted.list = listing
+
+
+@pytest.mark.parametrize("bad", [{"authorization": "Bearer bad"}, {}], ids=["bad_key", "no_key"])
+def test_key_that_may_not_list(service: Serve, adapted: Upstream, bad: dict[str, str]) -> None:
+    """Where callers' own keys go on, one that may not list models leaves the list of the others as it is."""
+    _guarded(adapted, "Bearer good")
+    client = service(adapted, backend={"authorization": "forward"}, adapters={**MAP, "refresh_s": 0.01})
+    good = {"authorization": "Bearer good"}
+    keys = (bad, good, bad, good)
+    found = [_ask(client, JAPAN, headers=key).headers["x-comity-adapter-outcome"] for key in keys]
+
+    assert found == ["missing", "used", "used", "used"]
+
+
+def test_list_for_the_key_of_our_own(service: Serve, adapted: Upstream) -> None:
+    """Where the backend's own key is set, the list that all share is asked for with it, whoever asks first."""
+    _guarded(adapted, "Bearer own")
+    client = service(adapted, backend={"authorization": "forward", "api_key": "own"}, adapters=MAP)
+    response = _ask(client, JAPAN, headers={"authorization": "Bearer bad"})
+
+    assert response.headers["x-comity-adapter-outcome"] == "used"
+    assert adapted.headers[0]["authorization"] == "Bearer bad"
+
+
+def test_refused_key_of_our_own(service: Serve, adapted: Upstream) -> None:
+    """A list that is refused to Comity itself is not asked for with each message."""
+    _guarded(adapted)
+    client = service(adapted, adapters=MAP)
+    for _ in range(3):
+        _ask(client, JAPAN, headers={"authorization": "Bearer ignored"})
 
     assert len(adapted.listed) == 1
 

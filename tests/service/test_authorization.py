@@ -26,16 +26,19 @@ def test_key_that_is_forwarded(service: Serve, upstream: Upstream, streamed: boo
 
     assert len(seen) == 4
     assert all(headers["authorization"] == "Bearer sk-caller" for headers in seen)
+    assert all(headers["traceparent"] == THEIRS["traceparent"] for headers in seen)
 
 
 def test_key_that_is_replaced(service: Serve, upstream: Upstream) -> None:
     """By default the backend never sees the caller's key, on no route; trace context goes on to all of them."""
-    client = service(upstream, backend={"api_key": "own"}, api_keys=["sk-caller"])
+    routes = {"routes": ["/v1/embeddings"]}
+    client = service(upstream, backend={"api_key": "own"}, api_keys=["sk-caller"], passthrough=routes)
     client.post("/v1/chat/completions", json=BODY, headers=THEIRS)
     client.get("/v1/models", headers=THEIRS)
+    client.post("/v1/embeddings", json={"input": "x"}, headers=THEIRS)
     seen = [*upstream.headers, *upstream.judged_headers, *upstream.listed]
 
-    assert len(seen) == 3
+    assert len(seen) == 4
     assert all(headers["authorization"] == "Bearer own" for headers in seen)
     assert all(headers["traceparent"] == THEIRS["traceparent"] for headers in seen)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +21,8 @@ from starlette.routing import Route
 from service.backend import Backend
 from service.errors import ComityError, ContextExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from service.translate import TRANSLATIONS
-from tests.conftest import Serve
+from tests.conftest import ROOT, Serve
+from tests.raw import End, Pause, head, reply, said, serving
 from tests.upstream import DONE, Upstream, choice, chunk, completion, digit, either, error, frames, serve, stream, whole
 
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "Hello there."}]}
@@ -179,7 +182,7 @@ def test_stage_failure_is_counted(service: Serve, upstream: Upstream) -> None:
     body = {"model": "tiny", "messages": [{"role": "user", "content": "A gift in Japan?"}]}
     client = service(upstream, retrieval={"timeout_s": 1e-9})
     degraded = client.post("/v1/chat/completions", json=body)
-    blocked = service(upstream, retrieval={"timeout_s": 1e-9, "on_error": "block"}).post(
+    blocked = service(upstream, retrieval={"timeout_s": 1e-9}, policy={"on_error": {"retrieve": "block"}}).post(
         "/v1/chat/completions", json=body
     )
 
@@ -213,7 +216,7 @@ def test_no_async_generator_is_left_open() -> None:
 def test_connections_are_used_again(service: Serve, upstream: Upstream, streamed: bool) -> None:
     """Several answers, streamed ones too, come over one connection to the backend."""
     upstream.script = either("ok")
-    client = service(upstream, judge={"mode": "off"})
+    client = service(upstream, policy={"mode": "off"})
     for _ in range(5):
         client.post("/v1/chat/completions", json={**BODY, "stream": streamed})
 
@@ -233,6 +236,81 @@ def test_models_that_cannot_be_had(service: Serve, status: int) -> None:
     assert response.status_code == 502
     assert response.json()["error"]["code"] == "upstream_error"
     assert "sk-backend" not in response.text
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_models_that_cannot_be_had_now(service: Serve, upstream: Upstream, status: int) -> None:
+    """A list that can be had later says when; the status stands, the backend's words do not."""
+    upstream.list = lambda models: error(status, "sk-backend is over its quota", headers={"retry-after": "7"})
+    response = service(upstream).get("/v1/models")
+
+    assert response.status_code == status
+    assert response.headers["retry-after"] == "7"
+    assert "sk-backend" not in response.text
+
+
+def test_passed_through_route_that_is_busy(service: Serve) -> None:
+    """What a passed-through route answers is handed on with its Retry-After and its type as they are."""
+    with serving() as raw:
+        raw.script = lambda asked: (reply(b"busy", "retry-after: 7", status="429 Oh", kind="text/plain"),)
+        client = service(backend={"url": raw.url}, passthrough={"routes": ["/tokenize"]})
+        response = client.post("/tokenize", json={})
+
+    assert (response.status_code, response.content) == (429, b"busy")
+    assert (response.headers["retry-after"], response.headers["content-type"]) == ("7", "text/plain")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_refusal_that_breaks_off(service: Serve, streamed: bool) -> None:
+    """A refusal whose words break off is still that refusal, with its Retry-After."""
+    with serving() as raw:
+        cut = head("content-length: 100", "retry-after: 3", status="429 Oh")
+        raw.script = lambda asked: (cut, b'{"err', End.CLOSE)
+        client = service(backend={"url": raw.url})
+        response = client.post("/v1/chat/completions", json={**BODY, "stream": streamed})
+
+    assert (response.status_code, response.headers["retry-after"]) == (429, "3")
+
+
+def test_whole_answer_that_takes_its_time(service: Serve) -> None:
+    """The limits on a stream's first byte and silences are none of a whole answer's, which comes when it is made."""
+    waits = {"first_byte_timeout_s": 0.2, "between_frames_timeout_s": 0.2}
+    text = said("Hello.")
+    with serving() as raw:
+        start = head(f"content-length: {len(text)}")
+        raw.script = lambda asked: (Pause(0.5), start, text[:9], Pause(0.5), text[9:])
+        response = service(backend={"url": raw.url, **waits}).post("/v1/chat/completions", json=BODY)
+
+    assert response.status_code == 200
+    assert response.json()["choices"][0]["message"]["content"] == "Hello."
+
+
+def test_command_that_asks_a_judge() -> None:
+    """A command line that asked a judge closes its connections: nothing but the result is printed."""
+    with serving() as raw:
+        found = subprocess.run(
+            [sys.executable, "-X", "dev", "-m", "service", "judge", "Bow."],
+            cwd=ROOT,
+            env={**os.environ, "COMITY_BACKEND__URL": raw.url, "COMITY_JUDGE__MODEL": "tiny"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        asked = len(raw.judged)
+
+    assert (found.returncode, asked) == (0, 1)
+    assert "Unclosed" not in found.stderr
+    assert "ResourceWarning" not in found.stderr
+
+
+def test_lists_in_several_headers(service: Serve, upstream: Upstream) -> None:
+    """Trace state and baggage that come in several headers go on as one list."""
+    headers = [("tracestate", "a=1"), ("tracestate", "b=2"), ("baggage", "c=3"), ("baggage", "d=4")]
+    service(upstream).post("/v1/chat/completions", json=BODY, headers=headers)
+
+    assert upstream.headers[0]["tracestate"] == "a=1, b=2"
+    assert upstream.headers[0]["baggage"] == "c=3, d=4"
 
 
 def test_odd_trace_header(service: Serve, upstream: Upstream) -> None:
@@ -267,7 +345,9 @@ def test_message_of_another_type(service: Serve, upstream: Upstream, message: An
     """Text in a message of an odd type is judged like any other."""
     upstream.script = lambda body: JSONResponse(completion([choice(message=message)]))
     upstream.judge = lambda body: digit({"9": 1.0} if "VILE" in json.dumps(body) else {"0": 1.0})
-    response = service(upstream, judge={"mode": "enforce"}).post("/v1/chat/completions", json=BODY)
+    response = service(upstream, policy={"mode": "enforce", "repair": False, "fallback": False}).post(
+        "/v1/chat/completions", json=BODY
+    )
 
     assert "VILE" not in response.text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.breaker import Breaker, State
+from service.breaker import UNWATCHED, Breaker, State
 
 
 class _Clock:
@@ -82,6 +82,54 @@ def test_probe_whose_client_left() -> None:
     breaker.left(breaker.enter() or 0)
 
     assert breaker.enter() is not None
+
+
+def test_probe_without_news() -> None:
+    """A probe of which nothing is heard for the full time is joined by another; whichever is answered closes it."""
+    breaker, clock, seen = _breaker()
+    _fail(breaker, 2)
+    clock.now = 10
+    slow = breaker.enter()
+    clock.now = 19.9
+    early = breaker.enter()
+    clock.now = 20
+    second, third = breaker.enter(), breaker.enter()
+    assert slow is not None
+    breaker.succeeded(slow)
+
+    assert (early, third) == (None, None)
+    assert second is not None
+    assert seen == ["open", "half_open", "closed"]
+
+
+def test_late_success() -> None:
+    """The success of a request that went out before the breaker opened sets no later count back."""
+    breaker, clock, _ = _breaker()
+    early = breaker.enter()
+    assert early is not None
+    _fail(breaker, 2)
+    clock.now = 10
+    breaker.succeeded(breaker.enter() or 0)
+    _fail(breaker, 1)
+    breaker.succeeded(early)
+    _fail(breaker, 1)
+
+    assert breaker.state == "open"
+
+
+def test_unwatched() -> None:
+    """What goes out without a ticket of its own neither opens nor closes it."""
+    breaker, clock, seen = _breaker()
+    for _ in range(5):
+        breaker.failed(UNWATCHED)
+    _fail(breaker, 2)
+    clock.now = 10
+    breaker.enter()
+    breaker.succeeded(UNWATCHED)
+    breaker.left(UNWATCHED)
+
+    assert seen == ["open", "half_open"]
+    assert breaker.enter() is None
 
 
 def test_late_news() -> None:

@@ -23,8 +23,8 @@ def strict(body: dict[str, Any]) -> Any:
 def ask(service: Serve, upstream: Upstream, streamed: bool, **groups: Any) -> Any:
     """Ask in enforce, whole or streamed, with the strict judge."""
     upstream.judge = strict
-    judge = {"mode": "enforce", **groups.pop("judge", {})}
-    return service(upstream, judge=judge, **groups).post("/v1/chat/completions", json={**BODY, "stream": streamed})
+    policy = {"mode": "enforce", "repair": False, "fallback": False, **groups.pop("policy", {})}
+    return service(upstream, policy=policy, **groups).post("/v1/chat/completions", json={**BODY, "stream": streamed})
 
 
 @BOTH
@@ -91,7 +91,7 @@ def test_answer_too_long_to_judge(service: Serve, upstream: Upstream) -> None:
 def test_sound_that_nobody_hears(service: Serve, upstream: Upstream, on_undecided: str, leaves: bool) -> None:
     """Sound in an answer is not judged: it is undecided for the reason media, never passed as safe."""
     upstream.script = lambda body: whole("", message={"audio": {"id": "a", "data": "SOUND", "transcript": ""}})
-    response = ask(service, upstream, False, judge={"on_undecided": on_undecided})
+    response = ask(service, upstream, False, policy={"on_undecided": on_undecided})
 
     assert response.headers["x-comity-coverage-reason"] == "media"
     assert response.headers["x-comity-verdict"] == "undecided"
@@ -102,7 +102,16 @@ def test_unjudged_choice_beside_a_refused_one(service: Serve, upstream: Upstream
     """Where one choice is refused and another could not be judged, the answer's coverage is the least of both."""
     made = [choice(i, message={"role": "assistant", "content": t}) for i, t in enumerate(["VILE", "DOWN"])]
     upstream.script = lambda body: JSONResponse(completion(made))
-    client = service(upstream, judge={"mode": "enforce", "on_error": "allow", "accept_unjudged": True})
+    client = service(
+        upstream,
+        policy={
+            "mode": "enforce",
+            "repair": False,
+            "fallback": False,
+            "on_error": {"judge": "allow"},
+            "accept_unjudged": True,
+        },
+    )
     upstream.judge = lambda body: error(500) if "DOWN" in json.dumps(body) else strict(body)
     response = client.post("/v1/chat/completions", json={**BODY, "n": 2})
 
@@ -117,7 +126,7 @@ def test_three_choices_meet_a_server_without_template_arguments(
     """Judgements under way at once each get past the first rejection, whatever its form."""
     made = [choice(i, message={"role": "assistant", "content": "fine"}) for i in range(3)]
     upstream.script = lambda body: JSONResponse(completion(made))
-    client = service(upstream, judge={"mode": "enforce"})
+    client = service(upstream, policy={"mode": "enforce", "repair": False, "fallback": False})
     upstream.judge = lambda body: (
         JSONResponse({"detail": [{"loc": ["body"]}]}, status) if "chat_template_kwargs" in body else strict(body)
     )
@@ -137,7 +146,7 @@ def test_parallel_tool_calls(service: Serve, upstream: Upstream) -> None:
     made = [part(0, "VI"), part(1, "ok"), part(0, "LE"), part(1, "ay")]
     upstream.script = lambda body: stream([*made, chunk([choice(delta={})]), DONE])
 
-    assert ask(service, upstream, True).headers["x-comity-action"] == "refused"
+    assert ask(service, upstream, True, policy={"tool_calls": "enforce"}).headers["x-comity-action"] == "refused"
 
 
 def test_usage_of_a_refused_stream(service: Serve, upstream: Upstream) -> None:

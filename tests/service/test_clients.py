@@ -122,7 +122,7 @@ def test_refusal_is_typed(service: Serve, upstream: Upstream) -> None:
     """A refused answer is an ordinary completion with finish_reason content_filter."""
     upstream.script = lambda body: whole("bad")
     upstream.judge = lambda body: digit({"9": 1.0})
-    with _client(service, upstream, judge={"mode": "enforce"}) as client:
+    with _client(service, upstream, policy={"mode": "enforce", "repair": False, "fallback": False}) as client:
         found = client.chat.completions.create(model="tiny", messages=ASKED)
 
     assert found.choices[0].finish_reason == "content_filter"
@@ -132,7 +132,9 @@ def test_refusal_is_typed(service: Serve, upstream: Upstream) -> None:
 def test_block_as_error_is_not_retried(service: Serve, upstream: Upstream) -> None:
     """A policy block as error raises BadRequestError at once; the client's retries do not ask again."""
     upstream.judge = lambda body: digit({"9": 1.0})
-    address = service(upstream, judge={"mode": "enforce", "block_as": "error"}).base_url
+    address = service(
+        upstream, policy={"mode": "enforce", "repair": False, "fallback": False, "block_as": "error"}
+    ).base_url
     with (
         openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=2) as client,
         pytest.raises(openai.BadRequestError) as found,
@@ -265,7 +267,7 @@ def test_response_format(service: Serve, upstream: Upstream, kind: str) -> None:
     schema: Any = {"type": kind}
     if kind == "json_schema":
         schema["json_schema"] = {"name": "gift", "strict": True, "schema": {"type": "object"}}
-    with _client(service, upstream, judge={"mode": "enforce"}) as client:
+    with _client(service, upstream, policy={"mode": "enforce", "repair": False, "fallback": False}) as client:
         found = client.chat.completions.create(model="tiny", messages=ASKED, response_format=schema).choices[0]
 
     assert upstream.asked[0]["response_format"] == schema

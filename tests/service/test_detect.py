@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.detect import detect
+from service.guard import Guard
 from service.names import Names
-from service.pipeline import Guard
 from service.turn import Detection, Evidence, Found, Hints, Message
 
 ROLE = st.sampled_from(["user", "system", "developer", "assistant", "tool"])

@@ -14,8 +14,8 @@ import pytest
 from starlette.responses import Response
 
 from service.app import create_app, make_backend, make_judge
+from service.guard import Guard
 from service.metrics import Metrics
-from service.pipeline import Guard
 from service.queries import Queries
 from service.settings import Settings
 from tests.conftest import Kept, Serve, until

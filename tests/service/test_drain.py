@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -32,8 +33,14 @@ def backend() -> Iterator[Raw]:
 
 
 @contextmanager
-def process(backend: Raw, **settings: Any) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """Run `comity serve` before a backend until it ends; it must end with 0 and without a traceback."""
+def process(
+    backend: Raw, logged: list[str] | None = None, /, **settings: Any
+) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """Run `comity serve` before a backend until it ends; it must end with 0 and without a traceback.
+
+    Args:
+        logged: where the lines of its log go.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -44,7 +51,7 @@ def process(backend: Raw, **settings: Any) -> Iterator[tuple[subprocess.Popen[st
         stderr=subprocess.PIPE,
         text=True,
     )
-    logged: list[str] = []
+    logged = [] if logged is None else logged
     assert started.stderr is not None
     reading = threading.Thread(target=logged.extend, args=(started.stderr,))
     reading.start()
@@ -128,6 +135,46 @@ def test_whole_answer(backend: Raw, pause_s: float, status: int) -> None:
     if status == 503:
         assert found[0].json()["error"]["code"] == "shutting_down"
         assert int(found[0].headers["retry-after"]) >= 1
+
+
+def raw_request(path: str, body: bytes, length: int | None = None) -> bytes:
+    """Give a request as bytes; with a length of its own it may be only the beginning of one."""
+    top = f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+    return top.encode() + f"content-length: {length or len(body)}\r\n\r\n".encode() + body
+
+
+OTHERS = {
+    "passed_through": raw_request("/tokenize", b"{}"),
+    "check": raw_request("/comity/v1/judge", json.dumps({"messages": BODY["messages"], "response": "Bow."}).encode()),
+    "half_a_body": raw_request("/v1/chat/completions", b"{", 100),
+}
+
+
+def test_other_routes(backend: Raw) -> None:
+    """Whatever else is under way too long is told so in OpenAI's envelope, and logged."""
+    backend.script = backend.judge = lambda asked: (Pause(60),)
+    routes = {"COMITY_PASSTHROUGH__ROUTES": '["/tokenize"]', "COMITY_JUDGE__MODEL": "tiny"}
+    logged: list[str] = []
+    with (
+        ExitStack() as stack,
+        process(backend, logged, COMITY_SERVER__DRAIN_TIMEOUT_S=1, **routes) as (started, client),
+    ):
+        address = (client.base_url.host, client.base_url.port or 80)
+        waiting = [stack.enter_context(socket.create_connection(address, 20)) for _ in OTHERS]
+        for connection, request in zip(waiting, OTHERS.values(), strict=True):
+            connection.sendall(request)
+        assert until(lambda: "comity_in_flight_requests 3.0" in client.get("/metrics").text)
+        client.close()
+        started.send_signal(signal.SIGTERM)
+        found = [b"".join(iter(partial(connection.recv, 65_536), b"")) for connection in waiting]
+
+    for answer in found:
+        top, _, body = answer.partition(b"\r\n\r\n")
+        assert top.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1" in top.lower()
+        assert json.loads(body)["error"]["code"] == "shutting_down"
+    lines = [json.loads(line) for line in logged if '"shutting_down"' in line]
+    assert sorted(line["route"] for line in lines) == ["chat", "judge", "other"]
 
 
 def test_idle(backend: Raw) -> None:

@@ -13,7 +13,13 @@ from tests.raw import Asked, End, Forever, Pause, Raw, Steps, answering, head, r
 from tests.upstream import Json
 
 SECRET = "The answer."
-ALLOWING = {"mode": "enforce", "on_error": "allow", "accept_unjudged": True}
+ALLOWING: Json = {
+    "mode": "enforce",
+    "repair": False,
+    "fallback": False,
+    "on_error": {"judge": "allow"},
+    "accept_unjudged": True,
+}
 either_way = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 
 
@@ -109,7 +115,14 @@ def test_in_shadow(service: Serve, backend: Raw, judge: Raw, fault: Fault, strea
 def test_in_enforce(service: Serve, backend: Raw, judge: Raw, fault: Fault, streamed: bool) -> None:
     """In enforce nothing of the answer leaves: a 503 that says when to try again."""
     break_(judge, fault)
-    response = ask(service(backend={"url": backend.url}, judge=at(judge, mode="enforce")), streamed=streamed)
+    response = ask(
+        service(
+            backend={"url": backend.url},
+            judge=at(judge),
+            policy={"mode": "enforce", "repair": False, "fallback": False},
+        ),
+        streamed=streamed,
+    )
 
     assert (response.status_code, response.json()["error"]["code"]) == (503, "guardrail_unavailable")
     assert int(response.headers["retry-after"]) >= 1
@@ -122,7 +135,7 @@ def test_in_enforce(service: Serve, backend: Raw, judge: Raw, fault: Fault, stre
 def test_in_enforce_that_allows(service: Serve, backend: Raw, judge: Raw, fault: Fault, streamed: bool) -> None:
     """Where the operator accepts it, the answer leaves in enforce too, marked as unjudged."""
     break_(judge, fault)
-    response = ask(service(backend={"url": backend.url}, judge=at(judge, **ALLOWING)), streamed=streamed)
+    response = ask(service(backend={"url": backend.url}, judge=at(judge), policy=ALLOWING), streamed=streamed)
 
     assert response.status_code == 200
     assert SECRET in response.text
@@ -132,13 +145,15 @@ def test_in_enforce_that_allows(service: Serve, backend: Raw, judge: Raw, fault:
 
 
 @pytest.mark.parametrize(
-    ("policy", "status"), [({}, 200), ({"mode": "enforce"}, 503), (ALLOWING, 200)], ids=["shadow", "enforce", "allow"]
+    ("policy", "status"),
+    [({}, 200), ({"mode": "enforce", "repair": False, "fallback": False}, 503), (ALLOWING, 200)],
+    ids=["shadow", "enforce", "allow"],
 )
 @either_way
 def test_nothing_listens(service: Serve, backend: Raw, policy: Json, status: int, streamed: bool) -> None:
     """A judge that is down is like any other fault, and is asked again once it is up."""
     with serving(listening=False) as judge:
-        client = service(backend={"url": backend.url}, judge=at(judge, **policy, timeout_s=5))
+        client = service(backend={"url": backend.url}, judge=at(judge, timeout_s=5), policy=policy)
         failed = ask(client, streamed=streamed)
         judge.listen()
         fine = ask(client, streamed=streamed)
@@ -153,7 +168,8 @@ def test_silent_judge_of_a_committed_stream(service: Serve, backend: Raw, judge:
     break_(judge, FAULTS[3])
     client = service(
         backend={"url": backend.url},
-        judge=at(judge, mode="enforce"),
+        judge=at(judge),
+        policy={"mode": "enforce", "repair": False, "fallback": False},
         stream={"ping_after_s": 0.1, "ping_every_s": 0.1},
     )
     response = ask(client, streamed=True)

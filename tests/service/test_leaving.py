@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Serve, until
 from tests.raw import STREAM, Pause, Raw, answering, chunked, head, serving
-from tests.upstream import Json, frames
+from tests.upstream import Json, Upstream, Watched, frames
 
 STAYS_S = 0.6  # how long the client waits before it leaves
 LATER = "comity_client_disconnects_total"
@@ -86,7 +86,7 @@ def test_after_a_ping(service: Serve, backend: Raw) -> None:
 def test_while_the_judge_is_asked(service: Serve, backend: Raw, judge: Raw, mode: str, streamed: bool) -> None:
     """While the judge is silent, its request is closed; the backend had answered and is not asked again."""
     judge.judge = lambda asked: (Pause(30),)
-    client = service(backend={"url": backend.url}, judge={"url": judge.url, "model": "judge", "mode": mode})
+    client = service(backend={"url": backend.url}, judge={"url": judge.url, "model": "judge"}, policy={"mode": mode})
 
     assert let_go(judge, leave(client, model="tiny", stream=streamed)) < 1
     assert len(judge.judged) == 1
@@ -120,6 +120,28 @@ def test_while_a_check_is_made(service: Serve, judge: Raw) -> None:
     client = service(judge={"url": judge.url, "model": "judge"})
 
     assert let_go(judge, leave(client, "/comity/v1/judge", response="Because.")) < 1
+
+
+def test_while_a_route_is_passed_through(service: Serve, backend: Raw) -> None:
+    """A passed-through route closes its request to the backend, and says so in the metrics."""
+    backend.script = lambda asked: (Pause(30),)
+    client = service(backend={"url": backend.url}, passthrough={"routes": ["/v1/embeddings"]})
+
+    assert let_go(backend, leave(client, "/v1/embeddings", input="x")) < 1
+    assert until(lambda: f'{LATER}{{phase="waiting"}} 1.0' in client.get("/metrics").text)
+
+
+def test_while_models_are_listed(service: Serve, upstream: Upstream) -> None:
+    """So does the list of models."""
+    slow = Watched([b"{}"], 30, "application/json")
+    slow.upstream = upstream
+    upstream.list = lambda models: slow
+    client = service(upstream)
+    with pytest.raises(httpx.ReadTimeout), httpx.Client(base_url=client.base_url, trust_env=False) as one:
+        one.get("/v1/models", timeout=STAYS_S)
+
+    assert upstream.closed.wait(1)
+    assert until(lambda: f'{LATER}{{phase="waiting"}} 1.0' in client.get("/metrics").text)
 
 
 def test_those_who_left_break_nothing(service: Serve, backend: Raw) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from retrieval.cultures import Culture, Cultures
 from service import names
+from service.guard import Guard
 from service.names import Mention, Names
-from service.pipeline import Guard
 
 # Letters whose lower or upper case is longer, combining marks, an emoji of several characters, odd blanks.
 ODD = ["İ", "ẞ", "ß", "ŉ", "ﬁ", "Σ", "e\u0301", "👨‍👩‍👧", "\u200b", "\u202e", "\x00", "\n", " ", ".", "日", "ก"]

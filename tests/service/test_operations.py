@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.pipeline import Guard
+from service.guard import Guard
 from tests.conftest import Serve, until
 from tests.upstream import Upstream, digit, either, error, whole
 
@@ -40,7 +40,7 @@ def test_probes(service: Serve, guard: Guard) -> None:
     assert [client.get(path).status_code for path in ("/livez", "/startupz", "/readyz")] == [200, 200, 200]
     assert info["index"]["version"] == guard.index.manifest.version
     assert info["judge"]["calibrated"] is False
-    assert info["judge"]["mode"] == "shadow"
+    assert info["policies"]["default"]["mode"] == "shadow"
     assert re.fullmatch(r"[0-9a-f]{16}", info["config_hash"])
 
 
@@ -61,7 +61,7 @@ def test_metrics_keep_verdict_action_and_coverage_apart(service: Serve, upstream
     text = client.get("/metrics").text
 
     assert 'comity_verdicts_total{judge="llm-continuation",verdict="unsafe"} 1.0' in text
-    assert 'comity_actions_total{action="would_refuse",culture="JP"} 1.0' in text
+    assert 'comity_actions_total{action="would_refuse",culture="JP",mode="shadow"} 1.0' in text
     assert 'comity_guard_coverage_total{coverage="partial",reason="uncalibrated"} 1.0' in text
     assert 'comity_culture_detected_total{culture="JP",source="inferred"} 1.0' in text
     assert 'comity_requests_total{response_path="upstream",route="chat",status_class="2xx",stream="false"} 1.0' in text

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse
 
-from tests.conftest import Serve
+from tests.conftest import REFUSING, Serve
 from tests.upstream import DONE, Upstream, choice, chunk, completion, digit, either, error, frames, stream, whole
 
 ASKED = "What should I bring to a family dinner in Istanbul?"
@@ -100,7 +100,7 @@ def test_unsafe_answer_in_enforce(service: Serve, upstream: Upstream, streamed: 
     """An unsafe answer is replaced by a refusal of the shape that was asked for, and none of it leaves."""
     upstream.script = either("Those people are filthy.")
     upstream.judge = lambda body: digit({"9": 1.0})
-    response = ask(service(upstream, judge={"mode": "enforce"}), streamed=streamed)
+    response = ask(service(upstream, policy=REFUSING), streamed=streamed)
 
     assert response.status_code == 200
     assert "filthy" not in response.text
@@ -130,7 +130,7 @@ def test_block_as_error(service: Serve, upstream: Upstream, streamed: bool) -> N
     """By setting a block is a 400 that clients do not retry, streamed requests included."""
     upstream.script = either("Bad.")
     upstream.judge = lambda body: digit({"9": 1.0})
-    client = service(upstream, judge={"mode": "enforce", "block_as": "error"})
+    client = service(upstream, policy={"mode": "enforce", "repair": False, "fallback": False, "block_as": "error"})
     response = ask(client, streamed=streamed)
 
     assert response.status_code == 400
@@ -153,7 +153,7 @@ def test_one_bad_choice_of_three(service: Serve, upstream: Upstream, streamed: b
         choices = [choice(i, message={"role": "assistant", "content": t}) for i, t in enumerate(texts)]
         upstream.script = lambda body: JSONResponse(completion(choices))
     upstream.judge = lambda body: digit({"9": 1.0} if "BAD" in json.dumps(body) else {"0": 1.0})
-    response = ask(service(upstream, judge={"mode": "enforce"}), streamed=streamed, n=3)
+    response = ask(service(upstream, policy=REFUSING), streamed=streamed, n=3)
 
     assert [said(response, i) for i in (0, 2)] == ["good one", "good two"]
     assert said(response, 1).startswith("This answer was withheld")
@@ -180,7 +180,7 @@ def test_text_in_another_field(service: Serve, upstream: Upstream, streamed: boo
         else whole("ok", message={field: "VILE text"})
     )
     upstream.judge = lambda body: digit({"9": 1.0} if "VILE" in json.dumps(body) else {"0": 1.0})
-    response = ask(service(upstream, judge={"mode": "enforce"}), streamed=streamed)
+    response = ask(service(upstream, policy=REFUSING), streamed=streamed)
 
     assert "VILE" not in response.text
     assert response.headers["x-comity-action"] == "refused"
@@ -202,7 +202,11 @@ def test_tool_call_arguments(service: Serve, upstream: Upstream, streamed: bool,
         else whole("", message=call("".join(halves)))
     )
     upstream.judge = lambda body: digit({"9": 1.0} if "VILE" in body["messages"][-1]["content"] else {"0": 1.0})
-    response = ask(service(upstream, judge={"mode": "enforce"}), streamed=streamed, tools=[{"type": "function"}])
+    response = ask(
+        service(upstream, policy={"mode": "enforce", "tool_calls": "enforce", "repair": False, "fallback": False}),
+        streamed=streamed,
+        tools=[{"type": "function"}],
+    )
 
     assert response.headers["x-comity-action"] == "refused"
     assert upstream.judged[0]["messages"][0]["role"] == "system"
@@ -226,7 +230,7 @@ def test_allowed_tool_calls_pass_verbatim(service: Serve, upstream: Upstream, st
 def test_refusal_in_json_mode(service: Serve, upstream: Upstream) -> None:
     """In JSON mode a refusal has no content, so that no client parses a sentence as JSON."""
     upstream.judge = lambda body: digit({"9": 1.0})
-    client = service(upstream, judge={"mode": "enforce"})
+    client = service(upstream, policy=REFUSING)
     message = ask(client, response_format={"type": "json_object"}).json()["choices"][0]["message"]
 
     assert message["content"] is None
@@ -370,7 +374,7 @@ def test_completions(service: Serve, upstream: Upstream) -> None:
     answer = completion([choice(text="VILE"), choice(1, text="fine")], object="text_completion")
     upstream.script = lambda body: JSONResponse(answer)
     upstream.judge = lambda body: digit({"9": 1.0} if "VILE" in json.dumps(body) else {"0": 1.0})
-    client = service(upstream, judge={"mode": "enforce"})
+    client = service(upstream, policy=REFUSING)
     response = client.post("/v1/completions", json={"model": "tiny", "prompt": [ASKED, "Hi."]})
 
     assert upstream.asked[0]["prompt"][0].startswith("<comity_notes>")

@@ -91,3 +91,23 @@ def test_query_that_was_given_up() -> None:
     asyncio.run(run())
 
     assert encoder.batches == [["a"], ["c"]]
+
+
+def test_workers_that_stop() -> None:
+    """Where the workers take nothing more, each of those that wait hears of it."""
+    encoder = _Counting()
+
+    async def run() -> list[object]:
+        workers = ThreadPoolExecutor(1)
+        queries = Queries(encoder, workers, 1)
+        asked = [asyncio.create_task(queries.encode(text)) for text in ("a", "b", "c")]
+        await asyncio.sleep(0.05)
+        workers.shutdown(wait=False)
+        encoder.go.set()
+        async with asyncio.timeout(5):
+            return list(await asyncio.gather(*asked, queries.encode("d"), return_exceptions=True))
+
+    first, *others = asyncio.run(run())
+
+    assert first == pytest.approx([1])
+    assert [type(found) for found in others] == [RuntimeError] * 3

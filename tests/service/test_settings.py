@@ -40,7 +40,7 @@ def test_nothing_configured() -> None:
     """Without file and environment the embedded parts serve on loopback, and the judge only watches."""
     found = settings.load()
     assert (found.server.host, found.server.port, found.backend.url) == ("127.0.0.1", 8080, None)
-    assert (found.judge_kind, found.judge.mode, found.api_keys) == ("lexical", "shadow", ())
+    assert (found.judge_kind, found.policy.mode, found.api_keys) == ("lexical", "shadow", ())
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "server: {}\n", "version: v1\n"])
@@ -86,12 +86,13 @@ def test_file_from_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_keys_from_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, expected: list[str]) -> None:
     """COMITY_API_KEYS is split by commas, blanks and empty keys dropped."""
     monkeypatch.setenv("COMITY_API_KEYS", value)
-    assert expected == [key.get_secret_value() for key in settings.load().api_keys]
+    assert expected == [caller.key.get_secret_value() for caller in settings.load().api_keys]
 
 
 def test_keys_from_the_file(file: Path) -> None:
-    """Keys in the file are a list."""
-    assert [key.get_secret_value() for key in load(file, 'api_keys: ["a,b", c]\n').api_keys] == ["a,b", "c"]
+    """Keys in the file are a list; one is a text, or a group that says what its caller may do."""
+    found = load(file, 'api_keys: ["a,b", {key: c, hints: false}]\n').api_keys
+    assert [(caller.key.get_secret_value(), caller.hints) for caller in found] == [("a,b", True), ("c", False)]
 
 
 def test_routes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_routes_without_json(monkeypatch: pytest.MonkeyPatch, value: str) -> Non
         ("COMITY_SERVER_PORT", "1", "COMITY_SERVER_PORT"),
         ("COMITY_SERVER__PORT", "http", "server.port"),
         ("COMITY_SERVER__PORT", "65536", "server.port"),
-        ("COMITY_JUDGE__MODE", "hard", "judge.mode"),
+        ("COMITY_POLICY__MODE", "hard", "policy.mode"),
         ("COMITY_BACKEND", "nonsense", "backend"),
         ("COMITY_BACKEND__URL", "localhost:8000", "backend.url"),
     ],
@@ -147,6 +148,8 @@ def test_variable_is_wrong(monkeypatch: pytest.MonkeyPatch, name: str, value: st
         ("backend: {read_timeout_s: 0}\n", "backend.read_timeout_s"),
         ("stream: {mode: passthrough}\n", "stream.mode"),
         ("api_keys: [a, 5]\n", "api_keys.1"),
+        ("judge: {mode: enforce}\n", "judge.mode"),
+        ("policies: {strict: {mdoe: enforce}}\n", "policies.strict.mdoe"),
     ],
 )
 def test_key_is_wrong(file: Path, text: str, key: str) -> None:
@@ -188,10 +191,10 @@ def test_address_is_tidied(file: Path, url: str, expected: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (BACKEND + "judge: {mode: enforce, on_error: allow}\n", "accept_unjudged"),
-        ("judge: {mode: enforce, kind: lexical}\n", "lexical"),
-        (BACKEND + "judge: {mode: enforce, kind: lexical}\n", "lexical"),
-        ("judge: {mode: enforce}\n", "backend.url"),
+        (BACKEND + "policy: {mode: enforce, on_error: {judge: allow}}\n", "accept_unjudged"),
+        ("policy: {mode: enforce}\njudge: {kind: lexical}\n", "lexical"),
+        (BACKEND + "policy: {mode: enforce}\njudge: {kind: lexical}\n", "lexical"),
+        ("policy: {mode: enforce}\n", "backend.url"),
         ("judge: {kind: llm}\n", "judge.kind is llm"),
         ("judge: {url: 'http://h/v1'}\n", "model"),
         ("server: {host: 0.0.0.0}\n", "COMITY_API_KEYS"),
@@ -209,11 +212,11 @@ def test_contradiction(file: Path, text: str, word: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        BACKEND + "judge: {mode: enforce}\n",
-        BACKEND + "judge: {mode: enforce, on_error: allow, accept_unjudged: true}\n",
+        BACKEND + "policy: {mode: enforce}\n",
+        BACKEND + "policy: {mode: enforce, on_error: {judge: allow}, accept_unjudged: true}\n",
         BACKEND + "judge: {kind: lexical}\n",
-        "judge: {mode: 'off', on_error: allow}\n",
-        "judge: {mode: enforce, kind: llm, url: 'http://h/v1', model: m}\n",
+        "policy: {mode: 'off', on_error: {judge: allow}}\n",
+        "policy: {mode: enforce}\njudge: {kind: llm, url: 'http://h/v1', model: m}\n",
         "server: {host: 0.0.0.0}\napi_keys: [a]\n",
         "server: {host: 0.0.0.0, allow_anonymous: true}\n",
         "server: {host: 127.0.0.9}\n",
@@ -263,6 +266,13 @@ def test_no_yaml(file: Path, text: str) -> None:
 def test_no_settings(file: Path, text: str) -> None:
     """YAML that holds no settings by name is refused."""
     assert "wanted settings by name" in refusal(file, text)
+
+
+@pytest.mark.parametrize("text", ["adapters: {cultures: {NO: norway}}", "policy: {cultures: [JP, NO]}"])
+def test_norway_without_quotes(file: Path, text: str) -> None:
+    """YAML reads NO as false; the sentence says to quote it, and quoted it is a culture."""
+    assert "quote the culture id" in refusal(file, text)
+    assert load(file, BACKEND + text.replace("NO", "'NO'"))
 
 
 def test_file_cannot_be_read(file: Path) -> None:

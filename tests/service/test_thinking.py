@@ -32,7 +32,7 @@ def test_thinking_in_a_field(service: Serve, upstream: Upstream, field: str, str
     """By either name, thinking is quoted to the judge, whose own is switched off."""
     upstream.script = _thinking(field, "They are all VILE.")
     upstream.judge = lambda body: digit({"9" if "VILE" in str(body["messages"]) else "0": 1.0})
-    response = service(upstream, judge={"mode": "enforce"}).post(
+    response = service(upstream, policy={"mode": "enforce", "repair": False, "fallback": False}).post(
         "/v1/chat/completions", json={**BODY, "stream": streamed}
     )
     judged = upstream.judged[0]

@@ -46,7 +46,9 @@ def test_block_after_the_first_ping(service: Serve, upstream: Upstream, block_as
     """Once a ping has committed 200, a block is a frame and [DONE] still ends the stream."""
     upstream.script = lambda body: stream([*frames(["VILE"]), DONE], pause_s=0.2)
     upstream.judge = lambda body: digit({"9": 1.0})
-    client = service(upstream, stream=QUICK, judge={"mode": "enforce", "block_as": block_as})
+    client = service(
+        upstream, stream=QUICK, policy={"mode": "enforce", "repair": False, "fallback": False, "block_as": block_as}
+    )
     response = client.post("/v1/chat/completions", json={**BODY, "stream": True})
 
     assert response.status_code == 200

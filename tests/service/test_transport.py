@@ -13,11 +13,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.backend import Backend
+from service import transport
+from service.backend import END, Backend
 from service.errors import ComityError, UpstreamFailed, UpstreamTimeout
 from service.translate import TRANSLATIONS
 from service.transport import cause, repeatable
-from tests.upstream import completion, serve
+from service.turn import Piece
+from tests.conftest import Serve
+from tests.raw import STREAM, End, Pause, Steps, answering, chunked, serving
+from tests.upstream import DONE, completion, frames, serve
 
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "Hello there."}]}
 
@@ -121,3 +125,130 @@ def test_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with serve(Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])) as address:
         assert asyncio.run(run(address))["object"] == "chat.completion"
+
+
+async def _texts(backend: Backend) -> tuple[str, bool]:
+    """Ask for a stream; give its text, and whether it had its [DONE]."""
+    found = [piece async for piece in backend.pieces("/chat/completions", {**BODY, "stream": True})]
+    deltas = [choice["delta"] for piece in found for choice in piece.payload.get("choices", ())]
+    return "".join(delta.get("content") or "" for delta in deltas), found[-1] is END
+
+
+WHOLE = chunked([*frames(["Hello", " there."]), DONE], ends=False)
+ENDS: dict[str, Steps] = {
+    "closes_at_once": (STREAM + WHOLE, End.CLOSE),
+    "closes_soon": (STREAM + WHOLE, Pause(0.005), End.CLOSE),
+    "closes_later": (STREAM + WHOLE, Pause(0.1), End.CLOSE),
+    "resets_soon": (STREAM + WHOLE, Pause(0.005), End.RESET),
+    "resets_later": (STREAM + WHOLE, Pause(0.1), End.RESET),
+    "garbage_at_once": (STREAM, Pause(0.2), WHOLE + b"zzz\r\n", End.CLOSE),
+    "garbage_soon": (STREAM, Pause(0.2), WHOLE, Pause(0.005), b"zzz\r\n", End.CLOSE),
+    "garbage_and_silence": (STREAM, Pause(0.2), WHOLE, Pause(0.005), b"zzz\r\n", Pause(5)),
+}
+
+
+@pytest.mark.parametrize("steps", ENDS.values(), ids=ENDS)
+def test_stream_that_breaks_after_done(service: Serve, steps: Steps) -> None:
+    """What happens to the connection after [DONE], at once or later, is no matter: 200, and all of the text."""
+    with serving() as raw:
+        raw.script = lambda asked: steps
+        client = service(backend={"url": raw.url}, policy={"mode": "off"})
+        response = client.post("/v1/chat/completions", json={**BODY, "stream": True})
+
+    assert response.status_code == 200
+    assert " there." in response.text
+    assert response.text.endswith("data: [DONE]\n\n")
+
+
+def test_stream_that_broke_while_nobody_read() -> None:
+    """What came before a connection broke is not lost for one who was busy with an earlier piece meanwhile."""
+
+    async def run(url: str) -> list[Piece]:
+        backend = Backend(url)
+        found: list[Piece] = []
+        async for piece in backend.pieces("/chat/completions", {**BODY, "stream": True}):
+            if not found:
+                await asyncio.sleep(0.3)
+            found.append(piece)
+        await backend.close()
+        return found
+
+    with serving() as raw:
+        first, *rest = [*frames(["Hello", " there."]), DONE]
+        raw.script = lambda asked: (
+            STREAM + chunked([first], ends=False),
+            Pause(0.1),
+            chunked(rest, ends=False),
+            End.CLOSE,
+        )
+        found = asyncio.run(run(raw.url))
+
+    assert len(found) == 5
+    assert found[-1] is END
+
+
+def test_end_that_comes_later() -> None:
+    """Nobody waits for what may follow [DONE] for long: a connection that is then still in use is given up instead."""
+
+    async def run(url: str) -> None:
+        backend = Backend(url)
+        for _ in range(2):
+            assert await _texts(backend) == ("Hello.", True)
+        await backend.close()
+
+    with serving() as raw:
+        unended = STREAM + chunked([*frames(["Hello."]), DONE], ends=False)
+        raw.script = lambda asked: (unended, Pause(0.3), b"0\r\n\r\n")
+        asyncio.run(run(raw.url))
+
+        assert [asked.connection for asked in raw.asked] == [0, 1]
+
+
+@pytest.mark.parametrize(("idle_s", "connections"), [(0.0, 1), (0.8, 2)], ids=["soon", "later"])
+def test_idle_connection(monkeypatch: pytest.MonkeyPatch, idle_s: float, connections: int) -> None:
+    """A kept connection is used again soon, and not after the time that is below vLLM's five seconds."""
+    assert transport._KEPT_S < 5
+    monkeypatch.setattr(transport, "_KEPT_S", 0.4)
+
+    async def run(url: str) -> None:
+        backend = Backend(url)
+        await backend.complete("/chat/completions", BODY)
+        await asyncio.sleep(idle_s)
+        await backend.complete("/chat/completions", BODY)
+        await backend.close()
+
+    with serving() as raw:
+        raw.script = answering()
+        asyncio.run(run(raw.url))
+
+        assert raw.connections == connections
+
+
+def test_pauses_before_connecting_again() -> None:
+    """The pauses are drawn at random, each from a span twice as long as the one before."""
+    asked: list[tuple[float, float]] = []
+
+    def draw(low: float, high: float) -> float:
+        asked.append((low, high))
+        return 0.0
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no")
+
+    async def run() -> None:
+        transport = httpx.MockTransport(refuse)
+        backend = Backend("http://upstream/v1", transport=transport, connect_retries=3, jitter=draw)
+        with pytest.raises(UpstreamFailed):
+            await backend.complete("/chat/completions", BODY)
+
+    asyncio.run(run())
+
+    assert asked == [(0, 0.2), (0, 0.4), (0, 0.8)]
+
+
+def test_pauses_are_not_all_the_same() -> None:
+    """By default it is chance that draws, so that those who failed together do not come back together."""
+    jitter = Backend("http://upstream/v1")._jitter
+
+    assert len({jitter(0, 1) for _ in range(20)}) > 1
+    assert all(0 <= jitter(0, 0.1) <= 0.1 for _ in range(20))

@@ -1,0 +1,33 @@
+"""The live parts of the service, made once at start: the only container there is."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from retrieval.search import Index
+from service.adapters import Adapters
+from service.backend import Backend
+from service.judge import Judge
+from service.metrics import Metrics
+from service.names import Names
+from service.policy import Policies
+from service.queries import Queries
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Settings and everything that was made from them."""
+
+    settings: Settings
+    policies: Policies
+    index: Index
+    names: Names
+    judge: Judge
+    embedded: Judge
+    metrics: Metrics
+    workers: Executor
+    queries: Queries
+    backend: Backend | None = None
+    adapters: Adapters | None = None
