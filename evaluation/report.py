@@ -14,11 +14,11 @@ from evaluation.statistics import Draws, Estimate
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The figures of one set or part of it; counts are plain numbers, figures shares from 0 to 1."""
+    """The figures of one set or part of it; counts are plain numbers, figures shares (None: there is none)."""
 
     name: str
-    counts: Mapping[str, int]
-    figures: Mapping[str, Estimate]
+    counts: Mapping[str, float]
+    figures: Mapping[str, Estimate | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What was measured: the version of Comity, of the index and of its encoder, and how."""
+    """What was measured: the version of Comity, of the index, of its encoder or the judge, and how."""
 
     comity: str
     index: str
     encoder: str | None
     bootstrap: Draws
     limit: int | None
+    judge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ def to_markdown(report: Report) -> str:
         f"comity {about.comity}",
         f"index {about.index}",
         *([f"encoder {about.encoder}"] if about.encoder else []),
+        *([f"judge {about.judge}"] if about.judge else []),
         f"{about.bootstrap.resamples} resamples",
         *([f"at most {about.limit} rows of a set"] if about.limit else []),
     ]
@@ -88,5 +90,7 @@ def to_markdown(report: Report) -> str:
     return "\n".join(parts)
 
 
-def _show(figure: Estimate) -> str:
+def _show(figure: Estimate | None) -> str:
+    if figure is None:
+        return "–"
     return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"

@@ -54,6 +54,34 @@ class Row:
             raise self._unusable(field, "a whole number")
         return value
 
+    def choice(self, field: str, choices: Iterable[str]) -> str:
+        """Give a field that must be one of some words.
+
+        Raises:
+            SamplesUnusable: it is missing or anything else.
+        """
+        value, words = self.values.get(field), tuple(choices)
+        if not isinstance(value, str) or value not in words:
+            raise self._unusable(field, " or ".join(words))
+        return value
+
+    def texts(self, field: str) -> tuple[str, ...] | None:
+        """Give a field that may be missing or null, else must be a list of texts.
+
+        Raises:
+            SamplesUnusable: it is anything else, or a text of it is empty or holds half a surrogate pair.
+        """
+        value = self.values.get(field)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise self._unusable(field, "a list of texts")
+        return tuple(Row({f"{field}[{i}]": item}, self.where).text(f"{field}[{i}]") for i, item in enumerate(value))
+
+    def has(self, field: str) -> bool:
+        """Tell whether a field is there and not null."""
+        return self.values.get(field) is not None
+
     def _unusable(self, field: str, wanted: str) -> SamplesUnusable:
         return SamplesUnusable(f"{self.where}: {field}: wanted {wanted}")
 
@@ -82,10 +110,13 @@ class Query:
 Reader = Callable[[Row], Iterable[Sample]]
 
 
-def rows(path: Path) -> tuple[Row, ...]:
+def rows(path: Path, *, named: bool = True) -> tuple[Row, ...]:
     """Read a set: UTF-8, one JSON object a line, an `id` in each, once.
 
     Lines end in a line feed only: the texts hold other Unicode line separators.
+
+    Args:
+        named: whether each row must have an id; one that is there must be unique either way.
 
     Raises:
         SamplesUnusable: a row is broken, an id is missing or occurs twice, or there is no row.
@@ -94,17 +125,17 @@ def rows(path: Path) -> tuple[Row, ...]:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SamplesUnusable(f"{path}: cannot be read as UTF-8 ({error})") from error
-    found: dict[str, Row] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        row = _parse(line, f"{path}:{number}")
-        if (id := row.text("id")) in found:
-            raise SamplesUnusable(f"{row.where}: id: {id!r} occurs twice")
-        found[id] = row
-    if not found:
+    parsed = tuple(_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip())
+    if not parsed:
         raise SamplesUnusable(f"{path}: there is no row in it")
-    return tuple(found.values())
+    seen: set[str] = set()
+    for row in parsed:
+        if not named and not row.has("id"):
+            continue
+        if (id := row.text("id")) in seen:
+            raise SamplesUnusable(f"{row.where}: id: {id!r} occurs twice")
+        seen.add(id)
+    return parsed
 
 
 def pick(samples: Iterable[Sample], limit: int | None) -> tuple[Sample, ...]:

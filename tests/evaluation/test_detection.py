@@ -40,7 +40,7 @@ def data(tmp_path: Path) -> Path:
 
 def figures(report: Report) -> dict[str, dict[str, float]]:
     return {
-        line.name: {name: figure.value for name, figure in line.figures.items()}
+        line.name: {name: figure.value for name, figure in line.figures.items() if figure}
         for section in report.sections
         for line in section.lines
     }

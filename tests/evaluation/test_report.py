@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from evaluation import report
-from evaluation.report import About, Report, Section
+from evaluation.report import About, Line, Report, Section
 from evaluation.statistics import Draws
 
 
@@ -20,6 +20,7 @@ def test_line_counts_groups() -> None:
 def test_markdown() -> None:
     """Figures are in percent with their interval in brackets, under the name of their column."""
     figure = made().sections[0].lines[0].figures["right"]
+    assert figure is not None
     assert report.to_markdown(made()) == (
         "Percent, 95 % interval in brackets; comity 1.0, index v1, 200 resamples.\n\n"
         "Texts\n\n| set | rows | groups | right |\n| --- | ---: | ---: | ---: |\n"
@@ -38,3 +39,13 @@ def test_json() -> None:
     assert said["sections"][0]["lines"][0]["figures"]["right"]["value"] == 0.5
     assert said["about"]["bootstrap"] == {"resamples": 200, "seed": 1}
     assert said["missing"] == ["x.jsonl"]
+
+
+def test_markdown_no_figure() -> None:
+    """A figure that is not defined is a dash, never a nought."""
+    line = Line("tea", {"rows": 1}, {"precision": None})
+    said = report.to_markdown(
+        Report("judge", About("1.0", "v1", None, Draws(), None, "j"), (Section("T", (line,)),), ())
+    )
+    assert "| tea | 1 | – |" in said
+    assert "judge j," in said

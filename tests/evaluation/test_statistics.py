@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.statistics import Draws, estimate, wilson
+from evaluation.statistics import Draws, auc, difference, estimate, quotient, ratio, wilson
 
 
 @given(
@@ -67,3 +67,53 @@ def test_wilson_mirror() -> None:
     """Failures have the mirrored interval of successes."""
     low, high = wilson(3, 17)
     assert wilson(14, 17) == pytest.approx((1 - high, 1 - low))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
+def test_auc_counts_pairs(pairs: list[tuple[int, bool]]) -> None:
+    """The area is the share of pairs in which the positive row scores higher, a tie counting half."""
+    up, down = [s for s, positive in pairs if positive], [s for s, positive in pairs if not positive]
+    found = auc([s for s, _ in pairs], [positive for _, positive in pairs], None, Draws(20))
+    if not up or not down:
+        assert found is None
+        return
+    wins = sum((a > b) + (a == b) / 2 for a in up for b in down)
+    assert found is not None
+    assert found.value == pytest.approx(wins / (len(up) * len(down)))
+    assert 0 <= found.low <= found.high <= 1
+
+
+def test_auc_perfect() -> None:
+    """An area of 1 is no certainty: its interval is Wilson's over the rarer label."""
+    found = auc([1, 2, 3, 8, 9], [False, False, False, True, True])
+    assert found is not None
+    assert (found.value, found.low, found.high) == (1.0, *wilson(2, 2))
+
+
+def test_ratio() -> None:
+    """Rows that do not count weigh nothing, and where none counts there is no figure."""
+    found = ratio([1, 0, 0, 0], [1, 1, 0, 0])
+    assert found is not None
+    assert found.value == 0.5
+    assert ratio([0, 0], [0, 0]) is None
+
+
+def test_ratio_is_estimate() -> None:
+    """A mean is a ratio whose rows all count."""
+    values, groups = [0, 1, 1, 0, 1, 0, 0], list("aabbccd")
+    assert ratio(values, [1] * 7, groups) == estimate(values, groups)
+
+
+def test_difference_is_paired() -> None:
+    """Two figures that move together have a sure difference, though each alone is unsure."""
+    values = [0, 1] * 20
+    first = quotient([value / 2 + 0.5 for value in values], [1] * 40)
+    second = quotient([value / 2 for value in values], [1] * 40)
+    found = difference(first, second, [str(number) for number in range(40)], Draws(100))
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_difference_without_figure() -> None:
+    """Where one of two figures is not defined, neither is their difference."""
+    assert difference(quotient([1], [1]), quotient([0], [0]), ["a"]) is None
