@@ -1,4 +1,7 @@
-"""`python -m benchmarks`: what Comity adds to a request beside its backend and a peer; `… memory`: what it keeps."""
+"""`python -m benchmarks`: what Comity adds to a request beside its backend and a peer.
+
+`… memory` measures what it keeps, `… modes` what each gate mode costs a stream.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import argparse
 import sys
 from dataclasses import asdict
 
-from benchmarks import cores, memory, report
+from benchmarks import cores, memory, modes, report
 from benchmarks.cases import ROOT
 from benchmarks.compare import chosen, compare
 
@@ -16,7 +19,7 @@ _QUICK = (2, 1)  # rounds, seconds
 def main() -> int:
     """Run what is asked for, print Markdown and save JSON; 1 when something makes the figures doubtful."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("load", "memory"), default="load", help="what to measure")
+    parser.add_argument("what", nargs="?", choices=("load", "memory", "modes"), default="load", help="what to measure")
     parser.add_argument("--quick", action="store_true", help="a short run of everything, to see that it works")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, in which every case has its turn")
     parser.add_argument("--seconds", type=int, default=6, help="seconds of one measurement")
@@ -25,7 +28,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=10_000, help="requests between two readings of memory")
     parser.add_argument("--name", help="name of the file under benchmarks/results (default: load, quick or memory)")
     options = parser.parse_args()
-    return _memory(options) if options.what == "memory" else _load(options)
+    return {"load": _load, "memory": _memory, "modes": _modes}[options.what](options)
 
 
 def _load(options: argparse.Namespace) -> int:
@@ -58,6 +61,18 @@ def _memory(options: argparse.Namespace) -> int:
     path = report.save(options.name or ("memory-quick" if options.quick else "memory"), content)
     print(f"\nEvery sample: {path.relative_to(ROOT)}")
     return 1 if growth.doubts else 0
+
+
+def _modes(options: argparse.Namespace) -> int:
+    rounds = 2 if options.quick else max(options.rounds, 9)
+    before = cores.machine()
+    found = modes.measure(rounds)
+    print(modes.table(found))
+    streams = {name: [asdict(stream) for stream in each] for name, each in found.items()}
+    content = {**report.heading({"rounds": rounds}), "machine": before, "streams": streams}
+    path = report.save(options.name or ("modes-quick" if options.quick else "modes"), content)
+    print(f"\nEvery stream: {path.relative_to(ROOT)}")
+    return 0
 
 
 if __name__ == "__main__":

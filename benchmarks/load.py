@@ -1,4 +1,7 @@
-"""One measurement: wrk sends messages that nobody sent before, and the figures that it and the system give."""
+"""One measurement: wrk sends messages, and the figures that it and the system give.
+
+For every proxy no message was sent before. The backend alone answers more than are prepared, and gets them again.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class Figures:
 
 
 class Generator:
-    """Sends load from one core; all messages of a run are different."""
+    """Sends load from one core; for every proxy all messages of a run are different."""
 
     def __init__(self, split: Cores, upstream: Server, folder: Path) -> None:
         wrk = shutil.which("wrk")
