@@ -205,8 +205,8 @@ def _calibration(settings: Settings) -> Calibration | None:
         raise SettingsUnusable(f"judge.calibration: {error}") from None
     if found.judge != settings.judge_name:
         raise SettingsUnusable(
-            f"judge.calibration: it is of the judge {found.judge}, but {settings.judge_name} serves; set judge.style "
-            "or judge.kind to match, or calibrate anew"
+            f"judge.calibration: it is of the judge {found.judge}, but {settings.judge_name} serves; "
+            "`comity evaluate judge` asks the separate prompt, so set judge.style: separate"
         )
     return found
 
@@ -229,7 +229,7 @@ def make_judge(settings: Settings, metrics: Metrics) -> Judge:
         style=settings.judge_style,
     )
     llm.calibrated, llm.languages = found is not None, found.languages if found else frozenset()
-    return Panel(llm, LexicalJudge())
+    return Panel(llm, LexicalJudge(), metrics.appealed)
 
 
 def _upstream(

@@ -16,7 +16,8 @@ from service.policy import Chosen
 from service.turn import Detection, Reason, Turn, Verdict
 
 T = TypeVar("T")
-_TOOLS = ("tool_calls", "function_call")
+_SHORT = 80  # characters in which a language may not show
+_TOOLS = ("tool_calls[", "function_call.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,13 @@ class Case:
         """Give the descriptions that were found for what a choice answers."""
         passages = self.asked.grounding.of(self.turn.prompt(choice)).passages
         return tuple(passage.description for passage in passages)
+
+    def shown(self, choice: int) -> tuple[Description, ...]:
+        """Give those of them that may be told: none of a culture that was only guessed of the asker."""
+        lineage = self.guard.index.cultures.lineage
+        told = {id for found in self.detection.shown for id in lineage(found.culture)}
+        guessed = {id for culture in self.detection.ids for id in lineage(culture)} - told
+        return tuple(each for each in self.descriptions(choice) if each.culture not in guessed)
 
     def exchange(self, choice: int, texts: Mapping[str, str]) -> Exchange:
         """Give what the judge sees; what is guessed of the asker goes to no other endpoint."""
@@ -65,10 +73,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The verdict on one choice, and apart from it the one on the arguments of its tool calls."""
+    """The verdict on one choice, apart from it the one on its tool calls, and the window that stops it, if one does."""
 
     verdict: Verdict
     tools: Verdict | None = None
+    stop: Verdict | None = None
+
+    @property
+    def decisive(self) -> Verdict:
+        """The verdict by which is decided: of several windows the one that stops, not what is said of all of them."""
+        return self.stop or self.verdict
 
 
 async def together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -106,7 +120,7 @@ def joined(verdict: Verdict, tools: Verdict | None, case: Case) -> Judged:
         return Judged(tools if empty else worst([verdict, tools]), tools)
     if empty:
         return Judged(replace(verdict, reason="tool_calls"), tools)
-    if tools is None and verdict.coverage == "full":
+    if verdict.coverage == "full" and (tools is None or tools.coverage in ("error", "skipped")):
         verdict = replace(verdict, coverage="partial", reason="tool_calls")
     return Judged(verdict, tools)
 
@@ -135,12 +149,25 @@ def covered(verdict: Verdict, exchange: Exchange, judge: Judge) -> Verdict:
 
 
 def _missing(exchange: Exchange, judge: Judge) -> Reason | None:
-    spoken = language.of(exchange.answer[:1000]) if judge.languages else None
-    if spoken is not None and spoken not in judge.languages:
+    if judge.languages and not _languages(exchange) <= judge.languages:
         return "unsupported_language"
     if exchange.cultures and not exchange.descriptions and exchange.kind == "answer":
         return "no_description"
     return None
+
+
+def _languages(exchange: Exchange) -> set[str | None]:
+    """Give the languages of a text at its beginning, in its middle and at its end; None where one cannot be told.
+
+    A text too short to tell has that of its question; of neither nothing is known, and nothing is held against it.
+    """
+    text, read = exchange.answer, language.READ_CHARS
+    last = max(0, len(text) - read)
+    found = {language.of(text[at : at + read]) for at in {0, last // 2, last}}
+    if found == {None} and len(text) < _SHORT:
+        asked = language.of(exchange.question)
+        return {asked} if asked else set()
+    return set(found)
 
 
 def heard(verdict: Verdict, *, media: bool) -> Verdict:

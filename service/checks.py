@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -11,18 +12,25 @@ from starlette.responses import Response
 
 from retrieval.description import Description
 from retrieval.search import Passage
-from service import assess, generate, pipeline, wire
-from service.assess import Case
+from service import interop, pipeline, wire
 from service.chat import forwarded, guard_of, hinted, read, request_id
 from service.errors import GuardrailUnavailable, InvalidRequest
 from service.guard import Guard
-from service.judge import Exchange
-from service.policy import Chosen
+from service.policy import Grants
 from service.reply import json_response, while_connected
-from service.turn import Detection, Found, Grounding, Headers, Json, Turn, Verdict
+from service.turn import Detection, Found, Headers, Hints, Json, Turn, Verdict
 
 _MAX_QUERY = 1_000_000
 _MAX_DESCRIPTIONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for a verdict: the headers that go on to a judge elsewhere, the hints in others, and what is allowed."""
+
+    headers: Headers
+    hints: Hints
+    grants: Grants
 
 
 async def detect_route(request: Request) -> Response:
@@ -37,11 +45,10 @@ async def retrieve_route(request: Request) -> Response:
 
 async def judge_route(request: Request) -> Response:
     """POST /comity/v1/judge {messages, response, cultures?, descriptions?} → a verdict."""
-    guard = guard_of(request)
-    asked, grants = wire.hints(None, hinted(request), guard.index.cultures), request.state.grants
-    guard.policies.permit(asked, grants)
-    chosen = guard.policies.choose(asked, grants, ())
-    return await _answer(request, functools.partial(judge, headers=forwarded(request), chosen=chosen))
+    asked = wire.hints(None, hinted(request), guard_of(request).index.cultures)
+    return await _answer(
+        request, functools.partial(judge, caller=Caller(forwarded(request), asked, request.state.grants))
+    )
 
 
 async def _answer(request: Request, work: Callable[[Json, str, Guard], Coroutine[Any, Any, Json]]) -> Response:
@@ -80,50 +87,43 @@ async def retrieve(body: Json, id: str, guard: Guard) -> Json:
     cultures = _cultures(body, guard)
     try:
         passages = await pipeline.retrieve(query, cultures, guard, k=k)
-    except TimeoutError as error:
+    except Exception as error:  # noqa: BLE001 - whatever broke, there is nothing else to give here
         guard.metrics.failed("retrieve", error)
-        raise GuardrailUnavailable("looking descriptions up took too long; try again", stage="retrieve") from None
+        raise GuardrailUnavailable("looking descriptions up failed; try again", stage="retrieve") from None
     described = [_passage(passage) for passage in passages]
     return {"descriptions": described, "index_version": guard.index.manifest.version}
 
 
-async def judge(body: Json, id: str, guard: Guard, headers: Headers = (), chosen: Chosen | None = None) -> Json:
+async def judge(body: Json, id: str, guard: Guard, caller: Caller | None = None) -> Json:
     """Judge `response` to `messages`, against `descriptions` or those that are retrieved.
 
     Args:
-        headers: what goes on to a judge elsewhere.
-        chosen: the policy, whose thresholds decide; default is the default one.
+        caller: who asks; default is one without a key, hints and headers.
 
     Raises:
-        InvalidRequest: naming the field.
+        InvalidRequest, Forbidden, GuardrailUnavailable: naming the field, or the stage that failed.
     """
     _only(body, {"messages", "response", "cultures", "descriptions"})
     if not isinstance(body.get("response"), str):
         raise InvalidRequest("response must be a string", param="response")
-    turn = _turn(body, id, guard, None, "")
-    cultures = _cultures(body, guard) or (await _understood(turn, guard)).ids
-    descriptions = await _descriptions(body.get("descriptions"), turn, cultures, guard)
-    chosen = chosen or guard.policies.named()
-    exchange = Exchange(
-        turn.question,
-        {"content": body["response"]},
-        descriptions,
-        cultures,
-        thresholds=chosen.thresholds,
-        headers=headers,
-    )
-    case = Case(turn, Detection(), generate.Asked(Grounding("none")), chosen, guard)
-    verdict = await assess.judged(case, exchange)
-    guard.metrics.judged(verdict)
+    caller = caller or Caller((), Hints(), guard.settings.anonymous)
+    named = _cultures(body, guard)
+    hints = replace(caller.hints, cultures=named, infer=False) if named else caller.hints
+    guard.policies.permit(hints, caller.grants)
+    turn = replace(_turn(body, id, guard, None, ""), hints=hints, headers=caller.headers)
+    chosen, asked = guard.policies.choose(hints, caller.grants, hints.cultures), body.get("descriptions")
+    given = None if asked is None else _described(asked, guard)
+    text = interop.Asked(body["response"], turn.messages, descriptions=given)
+    (verdict,) = await interop.judged([text], turn, guard, chosen)
     return _verdict(verdict)
 
 
 async def _understood(turn: Turn, guard: Guard) -> Detection:
     try:
         return await pipeline.understand(turn, guard)
-    except TimeoutError as error:
+    except Exception as error:  # noqa: BLE001 - the same
         guard.metrics.failed("detect", error)
-        raise GuardrailUnavailable("detecting cultures took too long; try again", stage="detect") from None
+        raise GuardrailUnavailable("detecting cultures failed; try again", stage="detect") from None
 
 
 def _only(body: Json, known: set[str]) -> None:
@@ -161,17 +161,8 @@ def _cultures(body: Json, guard: Guard) -> tuple[str, ...]:
     return ids
 
 
-async def _descriptions(asked: Any, turn: Turn, cultures: tuple[str, ...], guard: Guard) -> tuple[Description, ...]:
-    """Read the descriptions that a caller gives; without any, retrieve them."""
-    if asked is None:
-        if not cultures:
-            return ()
-        try:
-            found = await pipeline.retrieve(turn.question, cultures, guard)
-            return tuple(passage.description for passage in found if not passage.description.harmful)
-        except TimeoutError as error:
-            guard.metrics.failed("retrieve", error)
-            return ()
+def _described(asked: Any, guard: Guard) -> tuple[Description, ...]:
+    """Read the descriptions that a caller gives."""
     if not isinstance(asked, list) or len(asked) > _MAX_DESCRIPTIONS:
         raise InvalidRequest(f"descriptions must be a list of at most {_MAX_DESCRIPTIONS}", param="descriptions")
     return tuple(_given(item, position, guard) for position, item in enumerate(asked))

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import yaml
 
+from retrieval import cultures
+from retrieval.layout import IndexUnusable, Layout
 from service import settings
-from service.settings import SettingsUnusable
+from service.app import make_policies
+from service.settings import Settings, SettingsUnusable
 
 
 def main(arguments: list[str]) -> int:
@@ -25,7 +28,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         loaded = settings.load(options.config)
-    except SettingsUnusable as error:
+        if options.action == "check":
+            _check_names(loaded)
+    except (SettingsUnusable, IndexUnusable) as error:
         print(f"comity config: {error}", file=sys.stderr)  # noqa: T201 - a command prints its result
         return 2
     if options.action == "check":
@@ -34,3 +39,14 @@ def main(arguments: list[str]) -> int:
     values = json.loads(loaded.model_dump_json())
     print(json.dumps(values) if options.json else yaml.safe_dump(values, sort_keys=False).rstrip())  # noqa: T201
     return 0
+
+
+def _check_names(loaded: Settings) -> None:
+    """Hold cultures to the registry, and the calibration to the judge, as far as there is an index to ask.
+
+    Raises:
+        SettingsUnusable, IndexUnusable: one of them cannot be used.
+    """
+    if loaded.retrieval.index.is_dir():
+        registry = cultures.load(Layout(loaded.retrieval.index).current().cultures)
+        make_policies(loaded, registry)

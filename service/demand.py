@@ -10,15 +10,18 @@ from dataclasses import dataclass
 
 _READ_CHARS = 4_000
 _SENTENCE = re.compile(r"[.!?…。！？؟।\n]+")
+# Verbs with whom they are done to: "roast chicken", "mock exam" and "offensive gestures" demand nothing.
+_THINGS = r"(?! (exams?|tests?|interviews?|chickens?|beef|pork|lamb|duck|coffee|potatoes|vegetables|recipes?|goes)\b)"
 _EN_OFFENCE = (
-    r"(mock\w*|ridicul\w+|mak(e|es|ing) fun of|insult\w*|demean\w*|humiliat\w+|disparag\w+|roast(s|ing)?|belittl\w+|"
-    r"sneer\w*|offends?|offensive|racist jokes?)"
+    r"(ridicul\w+|mak(e|es|ing) fun of|insults?|insulting|demean\w*|humiliat\w+|disparag\w+|belittl\w+|sneer\w* at|"
+    rf"(mocks?|mocking|roasts?|roasting)(?= [a-z]){_THINGS}|"
+    r"(racist|offensive|insulting|mocking) (jokes?|texts?|poems?|stor(y|ies)|songs?|memes?|posts?|tweets?|slogans?))"
 )
 _ENGLISH = re.compile(
     r"(^|[.!?\n]\s*)((please|now|just|can you|could you|would you|will you|i want you to|help me( to)?)[ ,]+)*"
-    rf"{_EN_OFFENCE}\b(?! (is|are|was|were)\b)"
+    rf"{_EN_OFFENCE}(?! (is|are|was|were)\b)"
     r"|\b(write|tell|make|give|create|compose|draft|generate|say|post|come up with|i need|i want)\b"
-    rf"((?!\b(not|never|avoid\w*|without)\b|n't\b)[^.!?\n]){{0,80}}\b{_EN_OFFENCE}\b",
+    rf"((?!\b(not|never|avoid\w*|without|which|what|why|how)\b|n't\b)[^.!?\n]){{0,80}}\b{_EN_OFFENCE}",
     re.IGNORECASE,
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from service import assess, fields, gate, rewrite, wire
@@ -25,8 +25,10 @@ from service.windows import Cutter, Window, windows
 from service.wire import Texts
 
 PROSE = ("reasoning_content", "reasoning", "content", "text")  # in the order in which models write them
+_THOUGHT = PROSE[:2]
 UNJUDGED = "the answer could not be judged, so it is withheld; try again"
 _AROUND = "around"  # where text outside the choices is
+_LAST = "last"  # stands for all that is judged of a choice
 Place = tuple[int, str]  # choice, path
 
 
@@ -42,8 +44,12 @@ class Outcome:
 
 
 def fits(turn: Turn, most: int) -> bool:
-    """Tell whether a request's answer can be judged in windows: prose, no sound, and judge calls enough for it."""
-    return not rewrite.in_json(turn) and not turn.body.get("audio") and share(turn, most) >= 1
+    """Tell whether a request's answer can be judged in windows: prose alone, and judge calls enough for it.
+
+    Log-probabilities run ahead of the text where a server holds text back (for stop words), and would show it.
+    """
+    more = any(turn.body.get(name) for name in ("audio", "logprobs", "top_logprobs"))
+    return not rewrite.in_json(turn) and not more and share(turn, most) >= 1
 
 
 def count(turn: Turn) -> int:
@@ -53,7 +59,7 @@ def count(turn: Turn) -> int:
 
 def share(turn: Turn, most: int) -> int:
     """Give how many windows one text of each choice may have, so that all stay under the budget of judge calls."""
-    return most // (2 * count(turn))
+    return (most // count(turn) - 2) // 2  # thought and answer have a text each; the rest and tool calls a call
 
 
 async def passthrough(pieces: Pieces, case: Case, outcome: Outcome) -> AsyncGenerator[Piece, None]:
@@ -100,7 +106,10 @@ def _folded(said: list[Verdict], tools: Verdict | None, policy: Policy, *, media
         stop = next((i for i, verdict in enumerate(said) if gate.decide(verdict, policy) != "release"), len(said))
         said = said[: stop + 1]
     spoken = [verdict for verdict in said if verdict.coverage != "skipped"] or said
-    return Judged(assess.heard(worst(spoken), media=media), tools)
+    found = worst(spoken)
+    if found.coverage == "full" and any(verdict.reason == "tool_calls" for verdict in said):
+        found = replace(found, coverage="partial", reason="tool_calls")
+    return Judged(assess.heard(found, media=media), tools, said[-1])
 
 
 class Windows:
@@ -122,6 +131,9 @@ class Windows:
         self._loose: dict[str, str] = {}
         self._tasks: set[asyncio.Task[Judged]] = set()
         self._ended = False
+        self._closed: set[Place] = set()
+        self._late: dict[int, dict[str, str]] = {}  # thoughts that come after the answer has begun
+        self._worded: deque[dict[Place, int]] = deque()  # what frames with text wait for, while nothing has left
 
     async def pieces(self, source: Pieces) -> AsyncGenerator[Piece, None]:
         """Give the frames that may leave, as soon as they may; judging goes on while the answer is generated.
@@ -161,34 +173,53 @@ class Windows:
         for choice in wire.choices_of(piece.payload):
             index = wire.index_of(choice)
             for path, text in fields.guarded(choice):
-                needs[index, path] = self._grow(index, path, text)
-            if fields.carries_media(choice):
-                raise GuardrailUnavailable("sound cannot be judged in windows; use stream_mode buffer", stage="judge")
+                place, end = self._grow(index, path, text)
+                needs[place] = max(end, needs.get(place, 0))
+            if fields.carries_media(choice) or choice.get("logprobs"):
+                needs[index, _LAST] = 1  # what nobody reads leaves after all that is read
         for path, text in fields.around(piece.payload):  # judged with the rest of the first choice
             self._loose[path] = self._loose.get(path, "") + text
             needs[min(self._texts.choices, default=0), _AROUND] = 1
         self._waiting.append((wire.clean(piece), needs))
+        if needs and not self._out.begun:
+            self._worded.append(needs)
         return True
 
-    def _grow(self, index: int, path: str, text: str) -> int:
-        """Add to a text, and give how much of it must be judged before this frame may leave."""
+    def _grow(self, index: int, path: str, text: str) -> tuple[Place, int]:
+        """Add to a text, and give what must be judged, and how far, before this frame may leave."""
+        place = index, path
         if path not in PROSE:
-            return 1  # anything above nothing: until the rest of the choice is judged
-        cutter = self._cutters.get((index, path))
+            return place, 1  # anything above nothing: until the rest of the choice is judged
+        if place in self._closed:
+            late = self._late.setdefault(index, {})
+            late[f"late.{path}"] = late.get(f"late.{path}", "") + text
+            return (index, _LAST), 1
+        if path not in _THOUGHT:  # the answer begins, so the thought before it is complete
+            for thought in _THOUGHT:
+                self._close((index, thought))
+        cutter = self._cutters.get(place)
         if cutter is None:
-            cutter = self._cutters[index, path] = Cutter(self._policy.window_chars, self._most)
+            cutter = self._cutters[place] = Cutter(self._policy.window_chars, self._most)
         for window in cutter.feed(text):
-            self._judge((index, path), window, cutter)
-        return cutter.length
+            self._judge(place, window, cutter)
+        return place, cutter.length
+
+    def _close(self, place: Place) -> None:
+        cutter = self._cutters.get(place)
+        if cutter is None or place in self._closed:
+            return
+        self._closed.add(place)
+        for window in cutter.finish():
+            self._judge(place, window, cutter)
 
     def _finish(self) -> None:
-        for place, cutter in self._cutters.items():
-            for window in cutter.finish():
-                self._judge(place, window, cutter)
+        for place in list(self._cutters):
+            self._close(place)
         for index in sorted(self._texts.choices):
             if index in self._out.stopped:
                 continue
             rest = {path: text for path, text in self._texts.of(index).items() if path not in PROSE}
+            rest |= self._late.get(index, {})
             if index == min(self._texts.choices):
                 rest |= {f"{_AROUND}.{path}": text for path, text in self._loose.items()}
             if rest or not (self._jobs.get(index) or index in self._said):
@@ -230,6 +261,8 @@ class Windows:
                     self._clear |= dict.fromkeys(self._rest(index), 1)
                 else:
                     self._clear[place] = end
+            if self._ended and not jobs:
+                self._clear[index, _LAST] = 1
 
     def _rest(self, index: int) -> list[Place]:
         return [(index, path) for path in (*self._texts.choices.get(index, ()), _AROUND) if path not in PROSE]
@@ -246,8 +279,10 @@ class Windows:
             return free  # a frame without text commits no status, so that this does not depend on how frames are cut
         while self._waiting and self._may_leave(self._waiting[0][1]):
             piece, needs = self._waiting.popleft()
-            left = rewrite.without(piece, self._out.stopped) if self._out.stopped else piece
-            if left is None or (self._out.stopped and any(path == _AROUND for _, path in needs)):
+            left: Piece | None = piece
+            if self._out.stopped and (left := rewrite.without(piece, self._out.stopped)):
+                left = next(rewrite.replace([left], {}, self._case.turn), None)  # without text outside the choices
+            if left is None:
                 continue
             if self._out.stopped and not rewrite.indices(left):
                 self._out.held.append(left)  # the usage comes after what is said instead
@@ -260,15 +295,17 @@ class Windows:
         """Tell whether the first text that is not stopped may leave, or nothing is to come any more."""
         if self._ended and not any(self._jobs.values()):
             return True
-        waiting = (needs for _, needs in self._waiting if any(index not in self._out.stopped for index, _ in needs))
-        return self._may_leave(first) if (first := next(waiting, None)) else False
+        while self._worded and all(index in self._out.stopped for index, _ in self._worded[0]):
+            self._worded.popleft()
+        return bool(self._worded) and self._may_leave(self._worded[0])
 
     def _may_leave(self, needs: Mapping[Place, int]) -> bool:
         return all(place[0] in self._out.stopped or self._clear.get(place, 0) >= end for place, end in needs.items())
 
     def _conclude(self) -> None:
         for index, said in self._said.items():
-            self._out.judged[index] = _folded(said, self._tools.get(index), self._policy, media=False)
+            media = index in self._texts.media
+            self._out.judged[index] = _folded(said, self._tools.get(index), self._policy, media=media)
 
     async def _stop(self, reading: asyncio.Future[Piece | None] | None) -> None:
         tasks: list[asyncio.Future[Any]] = [*self._tasks, *([reading] if reading else [])]

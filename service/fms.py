@@ -74,7 +74,7 @@ async def contents(body: Json, request: Request, id: str, guard: Guard) -> list[
     texts, threshold = interop.strings(body.get("contents"), "contents"), _threshold(body)
     turn = interop.conversation(interop.UNKNOWN, request, id, guard)
     chosen = interop.policy(turn, request, guard)
-    verdicts = await _verdicts([Asked(text) for text in texts], turn, guard, chosen)
+    verdicts = await _verdicts([Asked(text) for text in texts], turn, request, guard, chosen)
     pairs = zip(texts, verdicts, strict=True)
     return [_located(text, verdict, interop.over(verdict, chosen, threshold)) for text, verdict in pairs]
 
@@ -112,7 +112,8 @@ async def _answer(request: Request, work: _Work) -> Response:
     except InvalidRequest as error:
         error.status = 422  # as this contract has it
         raise
-    return Response(dumps(found), 200, {"x-request-id": id}, media_type="application/json")
+    marked = {"x-comity-coverage": "error"} if getattr(request.state, "unjudged", False) else {}
+    return Response(dumps(found), 200, {"x-request-id": id, **marked}, media_type="application/json")
 
 
 def _threshold(body: Json) -> float | None:
@@ -128,16 +129,18 @@ def _threshold(body: Json) -> float | None:
     return float(100 * value)
 
 
-async def _verdicts(asked: list[Asked], turn: Turn, guard: Guard, chosen: Chosen) -> list[Verdict]:
+async def _verdicts(asked: list[Asked], turn: Turn, request: Request, guard: Guard, chosen: Chosen) -> list[Verdict]:
+    """Judge; what the policy lets go unjudged is marked in a header, since no detection reads as safe."""
     verdicts = await interop.judged(asked, turn, guard, chosen)
-    interop.answerable(verdicts, chosen)
+    interop.answerable(verdicts, chosen, speaks=False)
+    request.state.unjudged = any(verdict.coverage == "error" for verdict in verdicts)
     return verdicts
 
 
 async def _whole(asked: Asked, turn: Turn, body: Json, request: Request, guard: Guard) -> list[Json]:
     """Give the detections of a text that the contract has no offsets for: one for each axis."""
     threshold, chosen = _threshold(body), interop.policy(turn, request, guard)
-    (verdict,) = await _verdicts([asked], turn, guard, chosen)
+    (verdict,) = await _verdicts([asked], turn, request, guard, chosen)
     return [_detection(axis, score, verdict) for axis, score in interop.over(verdict, chosen, threshold).items()]
 
 

@@ -15,7 +15,7 @@ from service.turn import Action, Json, Piece, Verdict
 from service.wire import Texts
 
 Decision = Literal["release", "act", "fail"]
-_NOTHING = ("empty", "off", "tool_calls")  # reasons of coverage `skipped` that leave nothing to decide
+_NOTHING = ("empty", "off", "tool_calls", "media")  # reasons of coverage `skipped` that leave nothing to decide
 _GRAVEST: tuple[Action, ...] = ("refused", "replaced", "repaired", "allowed_unjudged", "would_refuse", "allowed")
 
 
@@ -61,7 +61,7 @@ def complete(texts: Texts, *, ended: bool) -> None:
     Raises:
         UpstreamFailed: it has no choice, or broke off.
     """
-    if not texts.choices:
+    if not texts.seen:  # text beside the choices makes none
         raise UpstreamFailed("the backend gave an answer without choices")
     if not ended and set(texts.choices) - texts.finished:
         raise UpstreamFailed("the backend's stream broke off before its end")

@@ -6,8 +6,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from service import gate, ground, responder
-from service.errors import ContextExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
+from service import gate, ground, responder, rewrite
+from service.errors import (
+    ComityError,
+    ContextExceeded,
+    UpstreamFailed,
+    UpstreamRejected,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from service.gate import Held
 from service.guard import Guard
 from service.policy import Chosen
@@ -45,8 +52,7 @@ async def opened(
     except DOWN as error:
         if chosen.policy.on_error.generate == "block":
             raise
-        guard.metrics.failed("generate", error)
-        asked, pieces = embedded(turn, grounding, guard)
+        asked, pieces = standing_in(turn, grounding, guard, error)
     async with aclosing(pieces):
         yield asked, pieces
 
@@ -61,8 +67,7 @@ async def whole(
     except DOWN as error:
         if chosen.policy.on_error.generate == "block":
             raise
-        guard.metrics.failed("generate", error)
-        asked, pieces = embedded(turn, grounding, guard)
+        asked, pieces = standing_in(turn, grounding, guard, error)
         return asked, await gate.hold(pieces, streams=turn.streams)
 
 
@@ -70,7 +75,22 @@ def embedded(turn: Turn, grounding: Grounding, guard: Guard) -> tuple[Asked, Pie
     """Let the responder answer from the descriptions, in place of a backend that cannot or where there is none."""
     instead = guard.backend is not None
     asking = replace(turn, model=responder.MODEL) if instead else turn
-    return Asked(grounding, instead=instead), _each(responder.pieces(asking, grounding, instead=instead))
+    return Asked(grounding, instead=instead), _each(iter(list(responder.pieces(asking, grounding, instead=instead))))
+
+
+def standing_in(turn: Turn, grounding: Grounding, guard: Guard, error: ComityError) -> tuple[Asked, Pieces]:
+    """Let the responder answer for a backend that cannot.
+
+    Raises:
+        ComityError: the backend's own, where prose was not asked for or the responder cannot answer either.
+    """
+    guard.metrics.failed("generate", error)
+    if rewrite.in_json(turn):
+        raise error
+    try:
+        return embedded(turn, grounding, guard)
+    except ComityError:
+        raise error from None
 
 
 async def _ask(turn: Turn, detection: Detection, grounding: Grounding, guard: Guard) -> tuple[Asked, Pieces]:

@@ -28,12 +28,16 @@ _AT_ONCE = 8  # texts of one request that are looked up and judged at a time
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One text to judge, the conversation that it belongs to where that is known, and whether more came with it."""
+    """One text to judge, the conversation that it belongs to where that is known, and what else came with it.
+
+    `descriptions` are those that it is judged by; without them they are looked up.
+    """
 
     text: str
     messages: tuple[Message, ...] = ()
     media: bool = False
     kind: Literal["answer", "tools"] = "answer"
+    descriptions: tuple[Description, ...] | None = None
 
     @property
     def question(self) -> str:
@@ -100,13 +104,19 @@ async def judged(asked: Sequence[Asked], turn: Turn, guard: Guard, chosen: Chose
     return await assess.together([one(item) for item in asked])
 
 
-def answerable(verdicts: Sequence[Verdict], chosen: Chosen) -> None:
+def answerable(verdicts: Sequence[Verdict], chosen: Chosen, *, speaks: bool = True) -> None:
     """Refuse to answer where a judge failed: most contracts cannot say `not judged`, and silence would read as safe.
+
+    Args:
+        speaks: whether the contract can say that a judge was undecided.
 
     Raises:
         GuardrailUnavailable: a text was not judged, and the policy does not allow that.
     """
-    if any(gate.decide(verdict, chosen.policy) == "fail" for verdict in verdicts):
+    for verdict in verdicts:
+        decision = gate.decide(verdict, chosen.policy)
+        if decision == "release" or (decision == "act" and (verdict.verdict == "unsafe" or speaks)):
+            continue
         raise GuardrailUnavailable("a text could not be judged; try again", stage="judge")
 
 
@@ -137,7 +147,7 @@ def shown(verdict: Verdict) -> Json:
 
 
 async def _judged(asked: Asked, turn: Turn, guard: Guard, chosen: Chosen) -> Verdict:
-    detection, descriptions = await _looked_up(asked, turn, guard, chosen)
+    detection, descriptions = await looked_up(asked, turn, guard, chosen)
     exchange = Exchange(
         asked.question,
         {"content": asked.text},
@@ -153,7 +163,7 @@ async def _judged(asked: Asked, turn: Turn, guard: Guard, chosen: Chosen) -> Ver
     return verdict
 
 
-async def _looked_up(
+async def looked_up(
     asked: Asked, turn: Turn, guard: Guard, chosen: Chosen
 ) -> tuple[Detection, tuple[Description, ...]]:
     """Find the cultures of the conversation and of the text itself, and the descriptions that matter."""
@@ -165,6 +175,8 @@ async def _looked_up(
     except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
         _failed("detect", error, guard, chosen.policy.on_error.detect)
         detection = Detection(abstained="failed")
+    if asked.descriptions is not None:
+        return detection, asked.descriptions
     settings = guard.settings.retrieval
     cultures = tuple(id for id in detection.ids if guard.index.covers(id))[: settings.max_cultures]
     if not settings.enabled or not cultures:

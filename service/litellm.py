@@ -113,6 +113,6 @@ def _acted(verdicts: Sequence[Verdict], reason: str | None, chosen: Chosen) -> J
 
 def _calls(value: Any, context: tuple[Message, ...]) -> list[Asked]:
     """Read the arguments of tool calls; what is not in OpenAI's form is left alone, as LiteLLM does."""
-    functions = [call.get("function") for call in value or [] if isinstance(call, dict)]
+    functions = [call.get("function") for call in (value if isinstance(value, list) else []) if isinstance(call, dict)]
     arguments = [function.get("arguments") for function in functions if isinstance(function, dict)]
     return [Asked(text, context, kind="tools") for text in arguments if isinstance(text, str)]

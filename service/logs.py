@@ -92,6 +92,11 @@ def started(address: str, backend: str | None, index_version: str, judge: str, m
     )
 
 
+def uncalibrated(policies: list[str], judge: str) -> None:
+    """Warn that policies enforce by thresholds that nobody has chosen on labelled data."""
+    _logger.warning("enforcing with a judge that is not calibrated", policies=policies, judge=judge)
+
+
 def crash(request_id: str, error: BaseException) -> None:
     """Write where an unexpected error happened; its message is left out, because it may quote the user."""
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]

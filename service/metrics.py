@@ -64,6 +64,12 @@ class Metrics:
 
     def _watch_policies(self, make: dict[str, Any]) -> None:
         self._policies = Counter("comity_policy_requests_total", "Requests by policy.", ["policy", "mode"], **make)
+        self._appeals = Counter(
+            "comity_judge_appeals_total",
+            "Objections of the embedded judge that were judged again.",
+            ["outcome"],
+            **make,
+        )
         self._repairs = Counter("comity_repairs_total", "Unsafe answers generated once more.", ["outcome"], **make)
         self._calls = Counter(
             "comity_tool_call_verdicts_total", "What the judge said of tool calls.", ["verdict", "coverage"], **make
@@ -128,6 +134,10 @@ class Metrics:
     def repaired(self, outcome: str) -> None:
         """Count an answer that was generated once more, by what came of it."""
         self._repairs.labels(outcome).inc()
+
+    def appealed(self, outcome: str) -> None:
+        """Count an objection of the embedded judge by what the separate prompt said of it."""
+        self._appeals.labels(outcome).inc()
 
     def called(self, verdict: Verdict) -> None:
         """Count the verdict on the tool calls of one choice."""

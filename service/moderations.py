@@ -60,7 +60,10 @@ def result(verdict: Verdict, chosen: Chosen) -> Json:
     beside OpenAI's categories as `comity/AXIS`, so that what is flagged always has a category.
     """
     found = interop.over(verdict, chosen)
-    judged: dict[Axis | None, float] = {axis: verdict.axes[axis] for axis in AXES if axis in verdict.axes}
+    # what another judge overruled stays under its threshold, so that scores and flags never contradict each other
+    judged: dict[Axis | None, float] = {
+        axis: min(verdict.axes[axis], 0.99 * chosen.thresholds[axis]) for axis in AXES if axis in verdict.axes
+    }
     judged.update(found.items())
     incites = any(violation.reason == "incitement" for violation in verdict.violations)
     axes = {category: _AXIS.get(category) for category in (*CATEGORIES, *_OWN)}

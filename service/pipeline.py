@@ -16,10 +16,11 @@ from service import assess, flow, gate, generate, ground, rewrite
 from service.assess import Case, Judged
 from service.detect import detect
 from service.errors import GuardrailUnavailable, envelope
+from service.flow import Outcome
 from service.gate import Held
 from service.guard import Guard
 from service.judge import worst
-from service.policy import Chosen, Grants
+from service.policy import Chosen, Grants, StreamMode
 from service.remedy import Remedy, remedy
 from service.report import blocked, detail
 from service.turn import Detection, End, Facts, Grounding, Head, Json, Opening, Path, Piece, Turn, Verdict
@@ -28,6 +29,7 @@ from service.wire import dumps
 _QUERY_CHARS = 2_000  # more than the encoder reads
 _LONG = 20_000  # characters from which detection is done off the event loop
 _NOTHING = Remedy({}, {})
+_ROLES = ("setting", "audience", "subject", "user")  # in the order that grounding uses
 _PATHS: dict[str, Path] = {"refused": "blocked", "replaced": "fallback", "repaired": "repaired"}
 Items = AsyncGenerator[Head | Piece | End, None]
 
@@ -82,7 +84,7 @@ async def answer(turn: Turn, guard: Guard, grants: Grants | None = None) -> Item
 
 
 def _leaves_early(turn: Turn, chosen: Chosen) -> bool:
-    mode = chosen.policy.stream_mode
+    mode = "passthrough" if chosen.policy.mode == "off" else chosen.policy.stream_mode
     return mode == "passthrough" or (mode == "window" and flow.fits(turn, chosen.policy.max_judge_calls))
 
 
@@ -90,7 +92,13 @@ async def _held(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Items:
     """Hold the answer to its end, judge it, and release it or what takes its place."""
     with clock.stage("generate"):
         asked, held = await generate.whole(turn, found.detection, found.grounding, found.chosen, guard)
-    case = Case(turn, found.detection, asked, found.chosen, guard)
+    async with aclosing(_judged(Case(turn, found.detection, asked, found.chosen, guard), held, clock)) as items:
+        async for item in items:
+            yield item
+
+
+async def _judged(case: Case, held: Held, clock: Clock) -> Items:
+    turn, policy = case.turn, case.chosen.policy
     with clock.stage("judge"):
         judged = await _judge(case, held)
     stopped = _stopped(judged, case)
@@ -99,22 +107,29 @@ async def _held(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Items:
         with clock.stage("repair"):
             said = await remedy(case, stopped, frozenset())
     facts = _facts(case, "buffer", judged, said, clock, rewrite.usage_of(held.pieces))
-    if found.chosen.policy.block_as == "error" and [*said.done.values()] == ["refused"] * len(held.choices):
+    if policy.block_as == "error" and [*said.done.values()] == ["refused"] * len(held.choices):
         yield Head(400, facts)
         yield _block(turn, facts)
         return
     yield Head(200, facts)
     for piece in rewrite.replace(held.pieces, said.instead, turn, facts.usage) if stopped else held.pieces:
         yield piece
-    if turn.hints.debug and turn.streams:
+    if turn.streams and _tells(turn, facts):
         yield rewrite.late(held.first, turn, detail(facts))
+
+
+def _tells(turn: Turn, facts: Facts) -> bool:
+    """Tell whether a stream ends with its facts: when asked for, and to mark what was released unjudged in enforce."""
+    return turn.hints.debug or facts.action == "allowed_unjudged"
 
 
 async def _flowing(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Items:
     """Let a stream leave while it is judged, and end it with what takes the place of what may not leave."""
     policy, outcome = found.chosen.policy, flow.Outcome()
-    stream_mode = "passthrough" if policy.mode == "off" else policy.stream_mode  # nothing waits to be judged
-    begun = False
+    stream_mode: StreamMode = (
+        "passthrough" if policy.mode == "off" else policy.stream_mode
+    )  # nothing waits to be judged
+    begun, stand_in = False, None
     async with AsyncExitStack() as closing:
         with clock.stage("generate"):
             opening = generate.opened(turn, found.detection, found.grounding, found.chosen, guard)
@@ -125,18 +140,33 @@ async def _flowing(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Item
             pieces = flow.Windows(case, outcome).pieces(timed)
         else:
             pieces = flow.passthrough(timed, case, outcome)
-        async for piece in await closing.enter_async_context(aclosing(pieces)):
-            if not begun:
-                yield Head(200, _opening(case, stream_mode))
-                begun = True
-            yield piece
+        try:
+            async for piece in await closing.enter_async_context(aclosing(pieces)):
+                if not begun:
+                    yield Head(200, _opening(case, stream_mode))
+                    begun = True
+                yield piece
+        except generate.DOWN as error:
+            if begun or policy.on_error.generate == "block":
+                raise
+            asked, source = generate.standing_in(turn, found.grounding, guard, error)
+            stand_in = replace(case, asked=asked), await gate.hold(source, streams=True)
+    rest = _judged(*stand_in, clock) if stand_in else _ended(case, outcome, stream_mode, clock, begun=begun)
+    async with aclosing(rest) as items:
+        async for item in items:
+            yield item
+
+
+async def _ended(case: Case, outcome: Outcome, stream_mode: StreamMode, clock: Clock, *, begun: bool) -> Items:
+    """End a stream that was judged while it left: with what is said in place of what was stopped, and the facts."""
+    turn, policy = case.turn, case.chosen.policy
     said = _NOTHING
     if outcome.stopped:
         with clock.stage("repair"):
             said = await remedy(case, outcome.stopped, outcome.begun)
     judged = outcome.judged or _unjudged(case, list(range(flow.count(turn))))
     for each in judged.values():
-        _count(guard, each)
+        _count(case.guard, each)
     facts = _facts(case, stream_mode, judged, said, clock, rewrite.usage_of(outcome.held))
     if not begun and policy.block_as == "error" and [*said.done.values()] == ["refused"] * flow.count(turn):
         yield Head(400, facts)
@@ -148,9 +178,18 @@ async def _flowing(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Item
         yield rewrite.frame(outcome.first, turn, [choice])
     for piece in rewrite.replace(outcome.held, {}, turn, facts.usage):
         yield piece
-    if turn.hints.debug:
+    if usage := _untold(turn, outcome, said):
+        yield rewrite.frame(outcome.first, turn, [], usage=usage)
+    if _tells(turn, facts):
         yield rewrite.late(outcome.first, turn, detail(facts))
     yield End(facts)
+
+
+def _untold(turn: Turn, outcome: Outcome, said: Remedy) -> Json | None:
+    """Give the usage of a repair where the answer before it was stopped before it told its own."""
+    options = turn.body.get("stream_options")
+    wanted = isinstance(options, dict) and options.get("include_usage")
+    return said.repair.usage if wanted and said.repair and not rewrite.usage_of(outcome.held) else None
 
 
 async def _timed(source: AsyncGenerator[Piece, None], clock: Clock) -> AsyncGenerator[Piece, None]:
@@ -171,8 +210,9 @@ async def _look_up(turn: Turn, guard: Guard, grants: Grants, clock: Clock) -> Fo
     parts = [replace(turn, messages=(message,)) for message in turn.messages] if several else [turn]
     with clock.stage("detect"):
         detections = [await _detected(part, guard, grants, len(parts)) for part in parts]
-    found = {item.culture: item for detection in detections for item in detection.found}
-    merged = Detection(tuple(found.values()), None if found else detections[0].abstained)
+    found = {(item.culture, item.role): item for detection in detections for item in detection.found}
+    ranked = sorted(found.values(), key=lambda item: (_ROLES.index(item.role), -item.confidence))
+    merged = Detection(tuple(ranked), None if found else detections[0].abstained)
     detection = merged if several else detections[0]
     chosen = guard.policies.choose(turn.hints, grants, tuple(found.culture for found in detection.shown))
     groundings = [await _ground(*pair, chosen, guard, clock) for pair in zip(parts, detections, strict=True)]
@@ -279,7 +319,7 @@ async def _judge(case: Case, held: Held) -> Mapping[int, Judged]:
         found = dict(zip(held.choices, await assess.together(work), strict=True))
     for judged in found.values():
         _count(case.guard, judged)
-    if policy.mode == "enforce" and any(gate.decide(each.verdict, policy) == "fail" for each in found.values()):
+    if policy.mode == "enforce" and any(gate.decide(each.decisive, policy) == "fail" for each in found.values()):
         raise GuardrailUnavailable(flow.UNJUDGED, stage="judge")
     return found
 
@@ -299,7 +339,7 @@ def _stopped(judged: Mapping[int, Judged], case: Case) -> dict[int, Verdict]:
     policy = case.chosen.policy
     if policy.mode != "enforce":
         return {}
-    return {index: each.verdict for index, each in judged.items() if gate.decide(each.verdict, policy) == "act"}
+    return {index: each.decisive for index, each in judged.items() if gate.decide(each.decisive, policy) == "act"}
 
 
 def _opening(case: Case, stream_mode: str) -> Opening:

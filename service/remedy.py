@@ -85,7 +85,7 @@ def _said(case: Case, index: int, verdict: Verdict, *, begun: bool) -> tuple[Seq
         text = phrases.say("interrupted" if verdict.verdict == "unsafe" else "unjudged", spoken)
         return [rewrite.refusal(index, f"\n\n{text}", turn)], "refused"
     if verdict.verdict == "unsafe" and case.chosen.policy.fallback and not rewrite.in_json(turn):
-        customs = [description.statement for description in case.descriptions(index)]
+        customs = [description.statement for description in case.shown(index)]
         asked = demand.demanded(case.question(index))
         if (safe := phrases.fallback(customs, spoken, demanded=asked)) is not None:
             return [rewrite.spoken(index, safe, turn)], "replaced"

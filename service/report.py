@@ -9,11 +9,19 @@ from service.turn import Facts, Grounding, Json, Opening, Repair, Verdict
 
 SCHEMA_VERSION = "1"
 Pairs = list[tuple[str, str]]
+_UNJUDGED: Pairs = [  # what is known of a stream from its beginning, where nothing is judged
+    ("x-comity-verdict", "undecided"),
+    ("x-comity-action", "allowed"),
+    ("x-comity-coverage", "skipped"),
+    ("x-comity-coverage-reason", "off"),
+]
 
 
 def told(known: Facts | Opening) -> Pairs:
     """Give the headers of an answer: verdict, action and coverage apart; no culture inferred about the asker."""
-    return _finished(known) + _opened(known.opening) if isinstance(known, Facts) else _opened(known)
+    if isinstance(known, Facts):
+        return _finished(known) + _opened(known.opening)
+    return _opened(known) + (_UNJUDGED if known.mode == "off" else [])
 
 
 def _opened(known: Opening) -> Pairs:

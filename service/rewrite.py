@@ -98,8 +98,11 @@ def _number(value: Any) -> float | None:
 
 def in_json(turn: Turn) -> bool:
     """Tell whether the caller asked for an answer in JSON."""
-    kind = turn.body.get("response_format")
-    return isinstance(kind, dict) and kind.get("type") in ("json_object", "json_schema")
+    kind, held = turn.body.get("response_format"), turn.body.get("structured_outputs")
+    if isinstance(kind, dict) and kind.get("type") in ("json_object", "json_schema"):
+        return True
+    by_vllm = isinstance(held, dict) and bool(held.get("json") or held.get("json_object"))
+    return by_vllm or bool(turn.body.get("guided_json"))
 
 
 def refusal(index: int, text: str, turn: Turn) -> Json:

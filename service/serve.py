@@ -38,6 +38,10 @@ def main(arguments: list[str]) -> int:
         return UNUSABLE
     address = f"http://{loaded.server.host}:{loaded.server.port}"
     logs.started(address, loaded.backend.url, guard.index.manifest.version, guard.judge.name, loaded.policy.mode)
+    named = guard.policies.names
+    enforcing = [name for name in named if guard.policies.named(name).policy.mode == "enforce"]
+    if enforcing and not guard.judge.calibrated:
+        logs.uncalibrated(enforcing, guard.judge.name)
     _settle()
     signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, then raises the signal again: that is a proper end
     uvicorn.run(

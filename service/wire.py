@@ -54,6 +54,9 @@ def turn(
     count = body.get("n")
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 128):
         raise InvalidRequest("n must be a whole number from 1 to 128", param="n")
+    prompts = body.get("prompt") if route == "completions" else None
+    if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) and len(prompts) * (count or 1) > 128:
+        raise InvalidRequest("prompt and n ask for more than 128 answers", param="n")
     messages = _messages(body.get("messages"), max_messages) if route == "chat" else _prompts(body.get("prompt"))
     return Turn(
         id=request_id,
@@ -189,6 +192,7 @@ class Texts:
     choices: dict[int, dict[str, list[str]]] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     media: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
 
     def add(self, payload: Json) -> None:
         """Take in one piece; text outside the choices is judged with the first of them.
@@ -198,6 +202,7 @@ class Texts:
         """
         for choice in choices_of(payload):
             index = index_of(choice)
+            self.seen.add(index)
             self._add(index, fields.guarded(choice))
             if fields.carries_media(choice):
                 self.media.add(index)

@@ -19,7 +19,8 @@ class Exchange:
     """What a judge sees of one choice: question, answer, descriptions, the request as it was sent, who may judge.
 
     `thresholds` are the scores from which an axis is unsafe; `kind` is `tools` where the texts are arguments of tool
-    calls, which are judged for demeaning words only; `headers` go on to a judge elsewhere.
+    calls, which are judged for demeaning words only, and `harm`
+    where a text is judged for slurs, dehumanisation and incitement only; `headers` go on to a judge elsewhere.
     """
 
     question: str
@@ -30,7 +31,7 @@ class Exchange:
     body: Json | None = None
     model: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    kind: Literal["answer", "tools"] = "answer"
+    kind: Literal["answer", "tools", "harm"] = "answer"
     headers: Headers = ()
 
     def limit(self, axis: str) -> float:

@@ -21,6 +21,7 @@ from service.judge import Exchange, prompts, worst
 from service.judge.prompts import BALLOT, CONTINUATION, DIGIT, SEPARATE, Write
 from service.turn import Headers, Json, Reason, Verdict, Verdicts
 
+_AXES = {"answer": "overall", "tools": "demeaning", "harm": "harm"}
 _REFUSES_FIELDS = (400, 422)  # how servers answer to a field that they do not take
 
 
@@ -212,7 +213,7 @@ class LlmJudge:
         """Give the verdict on a score; without one the answers of the model could not be used."""
         if score is None:
             return Verdict("undecided", None, name, "partial", "bad_output")
-        axis = "demeaning" if exchange.kind == "tools" else "overall"
+        axis = _AXES[exchange.kind]
         verdict: Verdicts = "unsafe" if score >= exchange.limit(axis) else "safe"
         return Verdict(verdict, score, name, "partial", "uncalibrated", {axis: score})
 

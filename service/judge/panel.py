@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -35,8 +35,10 @@ class Panel:
     - It objects, and the LLM says unsafe: unsafe, the worse score.
     - It objects, and the LLM says safe by a continuation: the separate prompt decides, because a continuation can be
       talked round by the text that it judges. Where that cannot decide either, the worse of the two counts: unsafe.
-    - It objects, and the LLM says safe by the separate prompt: that stands, on harm too. The words may be quoted, or
-      warned of; a word list alone never overrules one who has read the text as a text.
+    - It objects, and the LLM says safe by the separate prompt: that stands. The words may be quoted, or warned of; a
+      word list alone never overrules one who has read the text as a text.
+    - It objects on harm, and the LLM says safe in whatever form: the separate prompt is asked about harm alone, no
+      culture or custom excusing it, and decides; where it cannot, unsafe.
     - It objects, and the LLM is undecided or failed: unsafe.
 
     Its silence is no opinion, so that an LLM's unsafe stands alone. (A trained judge in its place has an opinion: an
@@ -46,12 +48,18 @@ class Panel:
     of the LLM, never better; the judge that decided stands in the verdict.
     """
 
-    def __init__(self, llm: Appealed, embedded: Judge) -> None:
+    def __init__(self, llm: Appealed, embedded: Judge, appealed: Callable[[str], None] = lambda outcome: None) -> None:
+        """Put two judges together.
+
+        Args:
+            appealed: told what came of each objection that went to the separate prompt.
+        """
         self.name = llm.name
         self.calibrated = llm.calibrated
         self.languages = llm.languages
         self._llm = llm
         self._embedded = embedded
+        self._appealed = appealed
 
     @property
     def backend(self) -> Backend | None:
@@ -62,16 +70,26 @@ class Panel:
         """Judge one choice by both; an objection to a continuation costs one more judging, with time of its own."""
         said, seen = await asyncio.gather(self._llm.judge(exchange), self._embedded.judge(exchange))
         harm = seen.axes.get(_HARM, 0)
-        if harm > 0 and harm >= exchange.limit(_HARM):
+        harmful = harm > 0 and harm >= exchange.limit(_HARM)
+        if harmful:
             seen = replace(seen, verdict="unsafe")
         if seen.verdict != "unsafe":
             return _stands(said, seen)
         if said.verdict == "undecided":
             return _overruled(said, seen)
-        if said.verdict == "safe" and said.judge == CONTINUATION:
-            again = await self._llm.second(exchange)
-            return _overruled(said, seen) if again.verdict == "undecided" else _stands(again, seen)
+        if said.verdict == "safe" and (harmful or said.judge == CONTINUATION):
+            return await self._appeal(said, seen, replace(exchange, kind="harm") if harmful else exchange)
         return _stands(said, seen)
+
+    async def _appeal(self, said: Verdict, seen: Verdict, exchange: Exchange) -> Verdict:
+        """Ask the separate prompt about an objection to an answer that was called safe."""
+        again = await self._llm.second(exchange)
+        self._appealed({"safe": "overruled", "unsafe": "upheld", "undecided": "undecided"}[again.verdict])
+        if again.verdict == "undecided":
+            return _overruled(said, seen)
+        if again.verdict == "safe" and exchange.kind == "harm":  # what it was asked says nothing of the other axes
+            again = replace(said, judge=again.judge, axes=_worse(said.axes, again.axes))
+        return _stands(again, seen)
 
 
 def _stands(said: Verdict, seen: Verdict) -> Verdict:

@@ -87,15 +87,21 @@ def test_answer_too_long_to_judge(service: Serve, upstream: Upstream) -> None:
     assert upstream.judged == []
 
 
-@pytest.mark.parametrize(("on_undecided", "leaves"), [("block", False), ("allow", True)])
-def test_sound_that_nobody_hears(service: Serve, upstream: Upstream, on_undecided: str, leaves: bool) -> None:
-    """Sound in an answer is not judged: it is undecided for the reason media, never passed as safe."""
-    upstream.script = lambda body: whole("", message={"audio": {"id": "a", "data": "SOUND", "transcript": ""}})
-    response = ask(service, upstream, False, policy={"on_undecided": on_undecided})
+@BOTH
+def test_sound_that_nobody_hears(service: Serve, upstream: Upstream, streamed: bool) -> None:
+    """Sound in an answer is not judged: it is undecided for the reason media, never passed as safe, and no block."""
+    sound = {"audio": {"id": "a", "data": "SOUND", "transcript": ""}}
+    upstream.script = lambda body: (
+        stream([chunk([choice(finish=None, delta=sound)]), chunk([choice(delta={})]), DONE])
+        if streamed
+        else whole("", message=sound)
+    )
+    response = ask(service, upstream, streamed)
 
     assert response.headers["x-comity-coverage-reason"] == "media"
+    assert response.headers["x-comity-coverage"] == "skipped"
     assert response.headers["x-comity-verdict"] == "undecided"
-    assert ("SOUND" in response.text) is leaves
+    assert "SOUND" in response.text
 
 
 def test_unjudged_choice_beside_a_refused_one(service: Serve, upstream: Upstream) -> None:

@@ -94,6 +94,7 @@ AGAIN = {
 }
 each = pytest.mark.parametrize(("first", "seen", "again"), list(product(LLM, SEEN, AGAIN)))
 OBJECTS = ("unsafe", "harm", "harm, unnoticed")
+HARMS, SAFE = OBJECTS[1:], ("safe", "safe, apart")
 
 
 def decided(first: str, seen: str, again: str) -> tuple[Verdicts, str]:
@@ -101,7 +102,7 @@ def decided(first: str, seen: str, again: str) -> tuple[Verdicts, str]:
     form = LLM[first].judge
     if seen not in OBJECTS:
         return LLM[first].verdict, form
-    if first == "safe":
+    if first == "safe" or (first == "safe, apart" and seen != "unsafe"):
         return ("unsafe", "embedded") if again in ("undecided", "failed") else (AGAIN[again].verdict, SEPARATE)
     if first == "safe, apart":
         return "safe", SEPARATE
@@ -116,10 +117,10 @@ def judged(first: Verdict, seen: Verdict, again: Verdict | None = None, **limits
 
 @each
 def test_table(first: str, seen: str, again: str) -> None:
-    """Who decides, in every case; the separate prompt is asked only where a continuation's safe is objected to."""
+    """Who decides, in every case; an objection to a continuation's safe, or on harm, is asked about once more."""
     llm = Llm(LLM[first], AGAIN[again])
     found = asyncio.run(Panel(llm, Embedded(SEEN[seen])).judge(EXCHANGE))
-    appealed = first == "safe" and seen in OBJECTS
+    appealed = first in SAFE and seen in (OBJECTS if first == "safe" else HARMS)
 
     assert (found.verdict, found.judge) == decided(first, seen, again)
     assert llm.asked == (["judge", "second"] if appealed else ["judge"])
@@ -129,7 +130,8 @@ def test_table(first: str, seen: str, again: str) -> None:
 def test_coverage(first: str, seen: str, again: str) -> None:
     """Coverage and reason are the LLM's: of the second asking where that decided, else of the first."""
     found = judged(LLM[first], SEEN[seen], AGAIN[again])
-    by = AGAIN[again] if first == "safe" and seen in OBJECTS and again in ("safe", "unsafe") else LLM[first]
+    appealed = first in SAFE and seen in (OBJECTS if first == "safe" else HARMS)
+    by = AGAIN[again] if appealed and again in ("safe", "unsafe") else LLM[first]
 
     assert (found.coverage, found.reason) == (by.coverage, by.reason)
 
@@ -177,6 +179,16 @@ def test_no_harm_seen() -> None:
     seen = Verdict("safe", 0, "embedded", "partial", "lexical_baseline", {"harm": 0})
 
     assert judged(LLM["safe"], seen, harm=0).verdict == "safe"
+
+
+def test_harm_is_asked_about_by_itself(upstream: Upstream) -> None:
+    """What the words call harm goes to a question about harm alone, whatever the LLM said of the whole; it decides."""
+    harm = "Muslims are vermin. Kill all Muslims now."
+    upstream.judge = lambda body: digit({"9" if "slur" in body["messages"][0]["content"] else "0": 1.0})
+    found = asked(upstream, harm)
+    assert (found.verdict, found.judge) == ("unsafe", SEPARATE)
+    upstream.judge = lambda body: digit({"0": 1.0})
+    assert asked(upstream, harm).verdict == "safe"
 
 
 def test_names() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +14,11 @@ from hypothesis import strategies as st
 
 from service import wire
 from service.backend import Backend
-from service.errors import ComityError
 from service.guard import Guard
-from service.judge import Exchange
 from service.pipeline import answer
 from service.policy import Policies, Policy
-from service.turn import End, Facts, Head, Piece, Turn, Verdict
+from service.turn import End, Head, Piece
+from tests.path import Cut, Reader, Served, body, collected, frames, policy, serve
 
 SENTENCES = st.sampled_from(
     [
@@ -34,154 +32,6 @@ SENTENCES = st.sampled_from(
         "Is it? ",
     ]
 )
-Cut = list[int]
-
-
-class Reader:
-    """A judge that reads: VILE is unsafe, UNSURE undecided, BROKEN a failure; it takes its time, more or less."""
-
-    name = "reader"
-    calibrated = True
-    languages: frozenset[str] = frozenset()
-
-    def __init__(self, pauses: Iterator[int] | None = None) -> None:
-        self.read: list[str] = []
-        self._pauses = pauses
-
-    async def judge(self, exchange: Exchange) -> Verdict:
-        """Judge by one word."""
-        for _ in range(next(self._pauses, 0) if self._pauses else 0):
-            await asyncio.sleep(0)
-        self.read.append(exchange.answer)
-        if not exchange.answer.strip():
-            return Verdict("undecided", None, self.name, "skipped", "empty")
-        if "BROKEN" in exchange.answer:
-            return Verdict("undecided", None, self.name, "error", "timeout")
-        if "VILE" in exchange.answer:
-            return Verdict("unsafe", 90, self.name, "full")
-        return Verdict("undecided" if "UNSURE" in exchange.answer else "safe", 10, self.name, "full")
-
-
-def frames(texts: list[str], cuts: Cut) -> list[dict[str, Any]]:
-    """The frames of an answer: each choice's text in parts, the choices taking turns, then ends and usage."""
-    parts = [split(text, cuts[index:] + cuts[:index]) for index, text in enumerate(texts)]
-    made = [{"index": index, "delta": {"role": "assistant", "content": ""}} for index in range(len(texts))]
-    for position in range(max(map(len, parts), default=0)):
-        made += [
-            {"index": index, "delta": {"content": part[position]}}
-            for index, part in enumerate(parts)
-            if position < len(part)
-        ]
-    made += [{"index": index, "delta": {}, "finish_reason": "stop"} for index in range(len(texts))]
-    shared = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    found: list[dict[str, Any]] = [{**shared, "choices": [choice]} for choice in made]
-    return [*found, {**shared, "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}}]
-
-
-def split(text: str, cuts: Cut) -> list[str]:
-    """A text in parts of the given lengths, over and over."""
-    parts, position, turn = [], 0, 0
-    while position < len(text):
-        step = cuts[turn % len(cuts)]
-        parts.append(text[position : position + step])
-        position, turn = position + step, turn + 1
-    return parts
-
-
-def body(payloads: list[dict[str, Any]]) -> bytes:
-    """Frames as a backend writes them."""
-    return b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in payloads) + b"data: [DONE]\n\n"
-
-
-class Served:
-    """What came of one request."""
-
-    def __init__(self) -> None:
-        self.facts: Facts | None = None
-        self.status = 0
-        self.pieces: list[bytes] = []
-        self.error: ComityError | None = None
-
-    @property
-    def payloads(self) -> list[dict[str, Any]]:
-        """The frames that left."""
-        return [json.loads(raw) for raw in self.pieces]
-
-    def text(self, index: int = 0) -> str:
-        """The content of a choice that left."""
-        choices = [choice for payload in self.payloads for choice in payload["choices"] if choice["index"] == index]
-        return "".join((choice.get("delta") or choice.get("message") or {}).get("content") or "" for choice in choices)
-
-
-def serve(
-    guard: Guard, texts: list[str], cuts: Cut, policy: Policy, *, streams: bool = True, judge: Reader | None = None
-) -> Served:
-    """Send one request through the pipeline, in front of a backend that gives these texts."""
-    made = frames(texts, cuts)
-    whole = {
-        "choices": [
-            {"index": i, "message": {"role": "assistant", "content": t}, "finish_reason": "stop"}
-            for i, t in enumerate(texts)
-        ]
-    }
-
-    def respond(request: httpx.Request) -> httpx.Response:
-        chunks = [*_chunked(body(made), cuts)] if streams else [json.dumps(whole).encode()]
-
-        async def content() -> AsyncIterator[bytes]:
-            for chunk in chunks:
-                await asyncio.sleep(0)
-                yield chunk
-
-        return httpx.Response(200, content=content(), headers={"content-type": kind})
-
-    kind = "text/event-stream" if streams else "application/json"
-    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": streams, "n": len(texts)}
-    turn = wire.turn(asked, "chat", "r1", guard.index.cultures)
-
-    async def run() -> Served:
-        backend = Backend("http://backend/v1", transport=httpx.MockTransport(respond))
-        parts = replace(
-            guard,
-            backend=backend,
-            judge=judge or Reader(),
-            policies=Policies(policy, {}, guard.index.cultures),
-        )
-        return await _collected(turn, parts)
-
-    return asyncio.run(run())
-
-
-async def _collected(turn: Turn, guard: Guard) -> Served:
-    served = Served()
-    try:
-        async for item in answer(turn, guard):
-            if isinstance(item, Head):
-                served.status = item.status
-                served.facts = item.known if isinstance(item.known, Facts) else None
-            elif isinstance(item, End):
-                served.facts = item.facts
-            else:
-                assert isinstance(item, Piece)
-                served.pieces.append(item.raw)
-    except ComityError as error:
-        served.error = error
-    return served
-
-
-def _chunked(content: bytes, cuts: Cut) -> Iterator[bytes]:
-    position, turn = 0, 0
-    while position < len(content):
-        step = 40 * cuts[turn % len(cuts)]
-        yield content[position : position + step]
-        position, turn = position + step, turn + 1
-
-
-def policy(mode: str = "enforce", stream_mode: str = "window", **more: Any) -> Policy:
-    """A policy whose windows are short."""
-    return Policy.model_validate(
-        {"mode": mode, "stream_mode": stream_mode, "window_chars": 80, "repair": False, **more}
-    )
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -210,6 +60,113 @@ def test_any_split_gives_the_same(guard: Guard, texts: list[str], cuts: Cut, oth
                 assert one.text(index) == text
     if any("VILE" not in text and "UNSURE" not in text for text in texts):  # else the backend was spared its end
         assert one.payloads[-1].get("usage")
+
+
+THOUGHTS = st.lists(SENTENCES, max_size=6).map("".join)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    thought=THOUGHTS,
+    text=st.lists(SENTENCES, min_size=1, max_size=8).map("".join),
+    cuts=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    pauses=st.lists(st.integers(0, 6), max_size=20),
+)
+def test_thought_and_answer(guard: Guard, thought: str, text: str, cuts: Cut, pauses: list[int]) -> None:
+    """With a thought before the answer too a stream and a whole answer meet the same verdict and action."""
+    one = serve(guard, [text], cuts, policy(), judge=Reader(iter(pauses)), thought=thought)
+    whole = serve(guard, [text], cuts, policy(), streams=False, thought=thought)
+    assert one.facts
+    assert whole.facts
+    assert (one.facts.verdict.verdict, one.facts.action) == (whole.facts.verdict.verdict, whole.facts.action)
+
+
+def test_answer_leaves_while_a_thought_is_held(guard: Guard) -> None:
+    """A short thought is judged when the answer begins, and does not hold the answer back to its end."""
+    served = serve(guard, [LONG * 6], [30], policy(), thought="Let me see.", judge=(reader := Reader()))
+    assert served.facts
+    assert served.facts.action == "allowed"
+    assert reader.read[0] == "Let me see."
+
+
+def send(guard: Guard, payloads: list[dict[str, Any]], policy: Policy, **asked: Any) -> Served:
+    """Send one streamed request in front of a backend that gives these frames."""
+
+    async def content() -> AsyncIterator[bytes]:
+        for payload in payloads:
+            await asyncio.sleep(0.01)
+            yield body([payload]).removesuffix(b"data: [DONE]\n\n")
+        yield b"data: [DONE]\n\n"
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=content(), headers={"content-type": "text/event-stream"})
+
+    made = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, **asked}
+    turn = wire.turn(made, "chat", "r1", guard.index.cultures)
+
+    async def run() -> Served:
+        backend = Backend("http://backend/v1", transport=httpx.MockTransport(respond))
+        policies = Policies(policy, {}, guard.index.cultures)
+        return await collected(turn, replace(guard, backend=backend, judge=Reader(), policies=policies))
+
+    return asyncio.run(run())
+
+
+def test_log_probabilities_run_ahead(guard: Guard) -> None:
+    """Log-probabilities of text that is not judged yet never leave: such frames wait, or the answer is held."""
+    made = frames([LONG * 2 + "VILE words."], [len(LONG)])
+    ahead = {
+        **made[2],
+        "choices": [{"index": 0, "delta": {"content": ""}, "logprobs": {"content": [{"token": "VILE"}]}}],
+    }
+    served = send(guard, [*made[:3], ahead, *made[3:]], policy())
+    assert b"VILE" not in b"".join(served.pieces)
+    assert served.text().startswith(LONG)
+    held = send(guard, made, policy(), logprobs=True)
+    assert held.facts
+    assert held.facts.opening.stream_mode == "buffer"
+
+
+def test_strings_beside_the_choices(guard: Guard) -> None:
+    """A string in every frame, a router's name for example, costs no choice its answer when another is stopped."""
+    made = [{**frame, "provider": "somewhere"} for frame in frames(["VILE words.", LONG], [20])]
+    served = send(guard, made, policy(fallback=False), n=2)
+    assert served.text(1) == LONG
+    assert "VILE" not in served.text(0)
+
+
+def test_sound_in_shadow(guard: Guard) -> None:
+    """Sound in a stream of sentences is no error: it leaves at the end, and the coverage says that nobody heard it."""
+    made = frames([LONG], [20])
+    sound = {**made[1], "choices": [{"index": 0, "delta": {"audio": {"id": "a", "data": "SOUND"}}}]}
+    served = send(guard, [*made[:-2], sound, *made[-2:]], policy("shadow"))
+    assert served.error is None
+    assert b"SOUND" in b"".join(served.pieces)
+    assert served.facts
+    assert served.facts.verdict.reason == "media"
+
+
+def test_many_frames_without_text(guard: Guard) -> None:
+    """Thousands of frames without text cost each the same, however many wait."""
+    made = frames(["No end of a sentence here"], [25])
+    empty = {**made[1], "choices": [{"index": 0, "delta": {"content": ""}}]}
+    payloads = [*made[:2], *[empty] * 20_000, *made[2:]]
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=_all(body(payloads)), headers={"content-type": "text/event-stream"})
+
+    async def run() -> Served:
+        backend = Backend("http://backend/v1", transport=httpx.MockTransport(respond))
+        parts = replace(guard, backend=backend, judge=Reader(), policies=Policies(policy(), {}, guard.index.cultures))
+        asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        async with asyncio.timeout(60):  # quadratic, it would take many minutes
+            return await collected(wire.turn(asked, "chat", "r1", guard.index.cultures), parts)
+
+    assert len(asyncio.run(run()).pieces) == len(payloads)
+
+
+async def _all(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def test_text_leaves_before_the_answer_ends(guard: Guard) -> None:
@@ -310,7 +267,7 @@ def test_budget_of_judge_calls(guard: Guard) -> None:
     """With the judge calls used up the rest is one window; with too few for the choices the answer is held."""
     reader = Reader()
     serve(guard, [LONG * 40], [30], policy(max_judge_calls=8), judge=reader)
-    assert len(reader.read) == 4
+    assert len(reader.read) == 3
     served = serve(guard, [LONG, LONG], [30], policy(max_judge_calls=2), judge=(reader := Reader()))
     assert served.facts
     assert served.facts.opening.stream_mode == "buffer"
