@@ -204,7 +204,7 @@ def test_error_frames(service: Serve, backend: Raw, code: int, state_after: int)
 def test_streams_that_end_early(service: Serve, backend: Raw, parts: list[bytes]) -> None:
     """A stream that ends in order, but before its answer does, is a failure that breaker and metrics hear of."""
     backend.script = lambda asked: (events(parts),)
-    client = service(backend=breaking(backend, breaker_reset_s=30), policy=OFF)
+    client = service(backend=breaking(backend, breaker_reset_s=30), policy={"mode": "shadow"})
     found = [ask(client, streamed=True).status_code for _ in range(4)]
     counted = 'comity_upstream_errors_total{backend="backend",error_type="upstream_error"} 3.0'
 

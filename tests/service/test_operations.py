@@ -134,7 +134,7 @@ def test_crash_tells_nothing(service: Serve, upstream: Upstream, capfd: pytest.C
 def test_crash_of_a_check(service: Serve, capfd: pytest.CaptureFixture[str]) -> None:
     """An unexpected error of a check-only route has one id: in the header, the body, and every log line."""
     client = service()
-    object.__setattr__(client.guard, "names", None)  # type: ignore[attr-defined]
+    object.__setattr__(client.guard, "index", None)  # type: ignore[attr-defined]
     response = client.post("/comity/v1/detect", json={"messages": _asked(PLANTED)["messages"]})
     written = _logged(capfd)
     logged = [json.loads(line) for line in written.splitlines() if '"request_id"' in line]
