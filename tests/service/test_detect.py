@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from service.detect import detect
 from service.guard import Guard
 from service.names import Names
 from service.turn import Detection, Evidence, Found, Hints, Message
+from tests.growth import growth
 
 ROLE = st.sampled_from(["user", "system", "developer", "assistant", "tool"])
 WORDS = st.sampled_from(["Japan", "Germans", "my Thai clients", "Osaka", "I am from Egypt", "hello", "İ", "", "😀"])
@@ -212,11 +211,8 @@ def test_no_messages(known: Names) -> None:
 @pytest.mark.parametrize("piece", ["I am Japanese and live in Japan. ", "translate into French ", "my ", "日本"])
 def test_long_message(known: Names, piece: str) -> None:
     """1 MB takes about ten times as long as 100 KB, not its square."""
-    short, long = (_seconds(known, (piece * (size // len(piece) + 1))[:size]) for size in (100_000, 1_000_000))
-    assert long < 50 * max(short, 0.002)
 
+    def whole(text: str) -> Detection:
+        return detect([Message("user", text)], Hints(), known, infer=True, max_chars=len(text))
 
-def _seconds(known: Names, text: str) -> float:
-    start = time.process_time()
-    detect([Message("user", text)], Hints(), known, infer=True, max_chars=len(text))
-    return time.process_time() - start
+    assert growth(whole, piece, 100_000) < 50

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from retrieval.description import Description
 from service.judge import Exchange
 from service.judge.lexical import CONTRARY, DEMEANING, REASONS, LexicalJudge, judge
 from service.turn import Verdict
+from tests.growth import growth
 
 ACT = "Sticking chopsticks upright into a bowl of rice."
 
@@ -208,11 +208,4 @@ def test_many_violations() -> None:
 )
 def test_long_line(piece: str) -> None:
     """An answer ten times as long takes about ten times as long, not the square of it."""
-    short, long = (_seconds((piece * (size // len(piece) + 1))[:size] + "x") for size in (30_000, 300_000))
-    assert long < 50 * max(short, 0.002)
-
-
-def _seconds(answer: str) -> float:
-    start = time.process_time()
-    asked(answer, row(), row(id="other"))
-    return time.process_time() - start
+    assert growth(lambda answer: asked(answer + "x", row(), row(id="other")), piece, 30_000) < 50

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 import pytest
@@ -13,6 +12,7 @@ from retrieval.cultures import Culture, Cultures
 from service import names
 from service.guard import Guard
 from service.names import Mention, Names
+from tests.growth import growth
 
 # Letters whose lower or upper case is longer, combining marks, an emoji of several characters, odd blanks.
 ODD = ["İ", "ẞ", "ß", "ŉ", "ﬁ", "Σ", "e\u0301", "👨‍👩‍👧", "\u200b", "\u202e", "\x00", "\n", " ", ".", "日", "ก"]
@@ -188,12 +188,4 @@ def test_own_registry() -> None:
 @pytest.mark.parametrize("piece", ["We live in Japan, and eat turkey. ", "Paris ", "日本", "İ", "US ", "a", "X x "])
 def test_long_text(known: Names, piece: str) -> None:
     """Ten times the text takes about ten times as long: 1 MB stays far below what a square would take."""
-    texts = [(piece * (size // len(piece) + 1))[:size] for size in (100_000, 1_000_000)]
-    short, long = (_seconds(known, text) for text in texts)
-    assert long < 50 * max(short, 0.002)
-
-
-def _seconds(known: Names, text: str) -> float:
-    start = time.process_time()
-    known.find(text)
-    return time.process_time() - start
+    assert growth(known.find, piece, 100_000) < 50
