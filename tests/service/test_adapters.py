@@ -124,7 +124,7 @@ def test_adapter_that_went_away(service: Serve, adapted: Upstream, streamed: boo
     assert response.status_code == 200
     assert [body["model"] for body in adapted.asked] == ["jp", "tiny"]
     assert response.headers["x-comity-adapter-outcome"] == "missing"
-    assert 'comity_upstream_retries_total{reason="adapter_missing"} 1.0' in client.get("/metrics").text
+    assert until(lambda: 'comity_upstream_retries_total{reason="adapter_missing"} 1.0' in client.get("/metrics").text)
     adapted.models = adapted.models[:1]
     _ask(client, JAPAN)
     assert [body["model"] for body in adapted.asked] == ["jp", "tiny", "tiny"]

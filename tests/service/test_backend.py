@@ -21,7 +21,7 @@ from starlette.routing import Route
 from service.backend import Backend
 from service.errors import ComityError, ContextExceeded, UpstreamFailed, UpstreamRejected, UpstreamTimeout
 from service.translate import TRANSLATIONS
-from tests.conftest import ROOT, Serve
+from tests.conftest import ROOT, Serve, until
 from tests.raw import End, Pause, head, reply, said, serving
 from tests.upstream import DONE, Upstream, choice, chunk, completion, digit, either, error, frames, serve, stream, whole
 
@@ -188,7 +188,9 @@ def test_stage_failure_is_counted(service: Serve, upstream: Upstream) -> None:
 
     assert degraded.headers["x-comity-grounding"] == "failed"
     assert degraded.headers["x-comity-response-path"] == "degraded"
-    assert 'comity_guard_errors_total{error_type="timeout",stage="retrieve"} 1.0' in client.get("/metrics").text
+    assert until(
+        lambda: 'comity_guard_errors_total{error_type="timeout",stage="retrieve"} 1.0' in client.get("/metrics").text
+    )
     assert blocked.status_code == 503
     assert blocked.json()["error"]["code"] == "guardrail_unavailable"
 

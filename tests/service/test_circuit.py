@@ -209,7 +209,7 @@ def test_streams_that_end_early(service: Serve, backend: Raw, parts: list[bytes]
     counted = 'comity_upstream_errors_total{backend="backend",error_type="upstream_error"} 3.0'
 
     assert found == [502, 502, 502, 503]
-    assert counted in client.get("/metrics").text
+    assert until(lambda: counted in client.get("/metrics").text)
 
 
 def test_streams_without_done(service: Serve, backend: Raw) -> None:
@@ -320,7 +320,7 @@ def test_connection_closed_under_a_request(service: Serve, backend: Raw, streame
     assert seen(backend, "question 0") == [(0, 0)]
     assert seen(backend, "question 1") == [(0, 1), (1, 0)]
     assert seen(backend, "question 2") == [(1, 1)]
-    assert 'comity_upstream_retries_total{reason="stale_connection"} 1.0' in client.get("/metrics").text
+    assert until(lambda: 'comity_upstream_retries_total{reason="stale_connection"} 1.0' in client.get("/metrics").text)
 
 
 def test_judge_closed_under_a_request(service: Serve, backend: Raw, judge: Raw) -> None:
@@ -385,7 +385,7 @@ def test_backend_that_comes_up_meanwhile(service: Serve, streamed: bool) -> None
 
         assert response.status_code == 200
         assert seen(backend, "question") == [(0, 0)]
-        assert 'comity_upstream_retries_total{reason="connect"}' in client.get("/metrics").text
+        assert until(lambda: 'comity_upstream_retries_total{reason="connect"}' in client.get("/metrics").text)
 
 
 def test_request_that_breaks_every_connection(service: Serve, backend: Raw) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tests.conftest import Serve
+from tests.conftest import Serve, until
 from tests.upstream import Upstream, digit, error
 
 BODY = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
@@ -95,7 +95,7 @@ def test_queue_of_our_own_is_no_fault(service: Serve, upstream: Upstream) -> Non
     client = service(upstream, judge={"max_concurrent": 1, "timeout_s": 0.5}, backend={"breaker_failures": 2})
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda _: post(client), range(12)))
-    assert 'comity_circuit_state{backend="judge"} 0.0' in client.get("/metrics").text
+    assert until(lambda: 'comity_circuit_state{backend="judge"} 0.0' in client.get("/metrics").text)
 
 
 def test_judge_takes_no_more_than_its_slots(service: Serve, upstream: Upstream) -> None:

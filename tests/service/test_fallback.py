@@ -333,7 +333,7 @@ def test_tool_calls_of_the_second_answer(service: Serve, upstream: Upstream) -> 
     series = 'comity_tool_call_verdicts_total{coverage="partial",verdict="unsafe"} 1.0'
 
     assert message(ask(client, NOWHERE["en"]))["tool_calls"]
-    assert series in client.get("/metrics").text
+    assert until(lambda: series in client.get("/metrics").text)
 
 
 @BOTH

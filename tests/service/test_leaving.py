@@ -158,4 +158,4 @@ def test_those_who_left_break_nothing(service: Serve, backend: Raw) -> None:
         ).status_code
         == 200
     )
-    assert 'comity_circuit_state{backend="backend"} 0.0' in client.get("/metrics").text
+    assert until(lambda: 'comity_circuit_state{backend="backend"} 0.0' in client.get("/metrics").text)

@@ -66,10 +66,8 @@ def test_debug_tells_the_rest(service: Serve, backend: Raw, policy: dict[str, An
     found = json.loads(events[-2])["comity"]
     assert found["verdict"]["verdict"] == "safe"
     assert found["stream_mode"] == policy["stream_mode"]
-    assert (
-        f'comity_time_to_first_token_seconds_count{{stream_mode="{policy["stream_mode"]}"}} 1.0'
-        in client.get("/metrics").text
-    )
+    counted = f'comity_time_to_first_token_seconds_count{{stream_mode="{policy["stream_mode"]}"}} 1.0'
+    assert until(lambda: counted in client.get("/metrics").text)
 
 
 @live

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.settings import Settings
-from tests.conftest import Serve
+from tests.conftest import Serve, until
 from tests.upstream import Upstream, digit, either
 
 ISTANBUL = "What should I bring to a family dinner in Istanbul?"
@@ -69,7 +69,9 @@ def test_which_policy(
     response = ask(client, text, key=key, header=header, stream=streamed)
 
     assert response.headers["x-comity-policy"] == policy
-    assert f'comity_policy_requests_total{{mode="shadow",policy="{policy}"}} 1.0' in client.get("/metrics").text
+    assert until(
+        lambda: f'comity_policy_requests_total{{mode="shadow",policy="{policy}"}} 1.0' in client.get("/metrics").text
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_culture_of_the_asker(service: Serve, upstream: Upstream, text: str) -> 
 
     assert ask(client, text).headers["x-comity-policy"] == "default"
     assert ask(client, text, header={"culture": "JP"}).headers["x-comity-policy"] == "japanese"
-    assert 'policy="default"} 1.0' in client.get("/metrics").text
+    assert until(lambda: 'policy="default"} 1.0' in client.get("/metrics").text)
 
 
 def test_policy_in_the_body(service: Serve, upstream: Upstream) -> None:
@@ -201,7 +203,9 @@ def test_mode_of_a_request(service: Serve, upstream: Upstream, mode: str, action
 
     assert (response.headers["x-comity-mode"], response.headers["x-comity-action"]) == (mode, action)
     assert len(upstream.judged) == (0 if mode == "off" else 1)
-    assert f'comity_policy_requests_total{{mode="{mode}",policy="default"}} 1.0' in client.get("/metrics").text
+    assert until(
+        lambda: f'comity_policy_requests_total{{mode="{mode}",policy="default"}} 1.0' in client.get("/metrics").text
+    )
 
 
 @pytest.mark.parametrize("stream_mode", ["buffer", "window", "passthrough"])

@@ -88,7 +88,7 @@ def test_repaired(service: Serve, upstream: Upstream, streamed: bool) -> None:
     assert told(response) == ("unsafe", "repaired", "repaired", "used")
     assert (len(upstream.asked), len(upstream.judged)) == (2, 2)
     assert SECOND in json.dumps(upstream.judged[1])
-    assert 'comity_repairs_total{outcome="used"} 1.0' in client.get("/metrics").text
+    assert until(lambda: 'comity_repairs_total{outcome="used"} 1.0' in client.get("/metrics").text)
     counted = 'comity_actions_total{action="repaired",culture="JP",mode="enforce"} 1.0'
     assert until(lambda: counted in client.get("/metrics").text)
 
@@ -294,7 +294,7 @@ def test_repair_that_fails(
     assert "VILE" not in response.text
     assert "UNSURE" not in response.text
     assert len(upstream.asked) == 2
-    assert f'comity_repairs_total{{outcome="{outcome}"}} 1.0' in client.get("/metrics").text
+    assert until(lambda: f'comity_repairs_total{{outcome="{outcome}"}} 1.0' in client.get("/metrics").text)
     assert outcome != "timeout" or upstream.closed.wait(5)
 
 
@@ -366,8 +366,8 @@ def test_completions(service: Serve, upstream: Upstream, streamed: bool) -> None
 
 def test_window_that_has_begun(service: Serve, upstream: Upstream) -> None:
     """A window stream whose beginning has left is not generated anew: it ends with a notice."""
-    text = "Bring sweets to your hosts. " * 6 + "VILE words come now. " + "More of it. " * 20
-    upstream.script = first_then(text, SECOND)
+    pieces = ["Bring sweets to your hosts. " * 6, "VILE words come now. " + "More of it. " * 20]
+    upstream.script = lambda body: stream([*frames(pieces), DONE], 0.3)  # the first has left before the next is judged
     client = service(upstream, policy={**ENFORCE, "stream_mode": "window", "window_chars": 80})
     response = ask(client, streamed=True)
 
