@@ -37,9 +37,11 @@ def main(arguments: list[str]) -> int:
 
 def _folder(options: argparse.Namespace) -> int:
     task = importlib.import_module(f"evaluation.{options.task}")  # each loads only what it needs
-    if not options.data.is_dir():
+    if options.data is None and options.task == "detection":
+        raise SamplesUnusable("--data: detection is measured on test sets; name their folder")
+    if options.data is not None and not options.data.is_dir():
         raise SamplesUnusable(f"{options.data}: there is no such folder")
-    if not any((options.data / name).is_file() for name in task.FILES):
+    if options.data is not None and not any((options.data / name).is_file() for name in task.FILES):
         raise SamplesUnusable(f"{options.data}: none of the sets is in it ({', '.join(task.FILES)})")
     found = task.measure(options.data, options.index, options.limit, _draws(options))
     for name in found.missing:
@@ -99,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     tasks = parser.add_subparsers(dest="task", required=True)
     for name, said in FOLDER_TASKS.items():
         task = tasks.add_parser(name, help=said, description=said)
-        task.add_argument("--data", type=Path, required=True, help="folder of the test sets, JSON lines")
+        task.add_argument("--data", type=Path, help="folder of test sets, JSON lines; retrieval has its own beside")
         task.add_argument("--index", type=Path, default=Path("var/index"), help="folder of the index")
         _common(task, "measure at most N rows of each set")
     task = tasks.add_parser("judge", help=JUDGE, description=JUDGE)

@@ -99,12 +99,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A text and the text that it should find, among candidates of its culture."""
+    """A text and the text that it should find among those of its culture; `named`: it mostly names its culture."""
 
     id: str
     text: str
     culture: str
     target: str
+    named: bool = False
 
 
 Reader = Callable[[Row], Iterable[Sample]]

@@ -1,4 +1,4 @@
-"""`comity index build|verify|show|rollback` and `comity knowledge check`: what writes and checks an index."""
+"""`comity index build|add|remove|verify|show|rollback` and `comity knowledge check`: their arguments and exit codes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
-from index import knowledge
+from index import commands, knowledge
+from index.commands import FAILED, OK, UNUSABLE
 from index.knowledge import KnowledgeBroken
-from retrieval import encoder, search
-from retrieval.layout import IndexUnusable, Layout
-
-OK, FAILED, UNUSABLE = 0, 1, 2
+from index.publish import KEEP
+from retrieval.encoder import SERVED, Precision
+from retrieval.layout import IndexUnusable
+from retrieval.vectors import KINDS
 
 
 def main(arguments: list[str]) -> int:
     """Run one index command; 0 when it worked, 1 when a check failed, 2 when the input cannot be used."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        outcome = options.run(options)
     except KnowledgeBroken as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)
@@ -28,6 +30,11 @@ def main(arguments: list[str]) -> int:
     except (IndexUnusable, OSError) as error:
         print(f"comity index: {error}", file=sys.stderr)
         return UNUSABLE
+    if options.json or outcome.text:
+        print(json.dumps(outcome.data) if options.json else outcome.text)
+    for line in outcome.errors:
+        print(line, file=sys.stderr)
+    return int(outcome.code)
 
 
 def check(arguments: list[str]) -> int:
@@ -57,89 +64,56 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--index", type=Path, default=Path("var/index"), help="folder of the index")
     common.add_argument("--json", action="store_true", help="print JSON")
+    writing = argparse.ArgumentParser(add_help=False, parents=[common])
+    writing.add_argument("--kind", choices=[kind.name for kind in KINDS], help="kind of FAISS index (default: by size)")
+    writing.add_argument("--keep", type=_count, default=KEEP, help=f"versions to keep (default: {KEEP})")
     actions = parser.add_subparsers(required=True)
-    build = actions.add_parser("build", parents=[common], help="build a new version and make it the serving one")
-    build.add_argument("--knowledge", type=Path, default=Path("knowledge"), help="folder of the knowledge base")
-    build.add_argument("--encoder", default="all-MiniLM-L6-v2", help="sentence-transformers model or folder")
-    build.add_argument("--if-changed", action="store_true", help="do nothing when knowledge and encoder are the same")
-    build.set_defaults(run=_build)
-    for name, run, said in (
-        ("verify", _verify, "check the serving version"),
-        ("show", _show, "print the serving version's manifest and the versions kept"),
-        ("rollback", _rollback, "make the version before the serving one the serving one"),
-    ):
-        actions.add_parser(name, parents=[common], help=said).set_defaults(run=run)
+    _build(actions.add_parser("build", parents=[writing], help="build a version from the knowledge, and serve it"))
+    _add(actions.add_parser("add", parents=[writing], help="add files of descriptions to the serving version"))
+    _remove(actions.add_parser("remove", parents=[writing], help="remove descriptions from the serving version"))
+    verify = actions.add_parser("verify", parents=[common], help="check the serving version")
+    verify.set_defaults(run=commands.verify)
+    show = actions.add_parser("show", parents=[common], help="print the serving version and the versions kept")
+    show.set_defaults(run=commands.show)
+    rollback = actions.add_parser("rollback", parents=[common], help="serve an earlier version again")
+    rollback.add_argument("--to", metavar="VERSION", help="which (default: the one before the serving one)")
+    rollback.set_defaults(run=commands.rollback)
     return parser
 
 
-def _build(options: argparse.Namespace) -> int:
-    from index import build  # these import torch: seconds that the other commands need not wait
-
-    layout = Layout(options.index)
-    hashed = build.knowledge_hash(options.knowledge)
-    found = knowledge.load(options.knowledge)
-    if options.if_changed and _unchanged(options, hashed):
-        manifest = layout.current().read_manifest()
-        print(f"index: version {manifest.version} is up to date", file=sys.stderr)
-        if options.json:
-            print(json.dumps(asdict(manifest)))
-        return OK
-    print(f"index: {len(found.descriptions)} descriptions; loading the encoder {options.encoder}", file=sys.stderr)
-    from index import export
-
-    version = build.build(found, options.knowledge, hashed, layout, export.export(options.encoder, layout))
-    manifest = version.read_manifest()
-    said = f"index: version {manifest.version} of {manifest.descriptions} descriptions is serving from {layout.root}"
-    print(json.dumps(asdict(manifest)) if options.json else said)
-    return OK
+def _build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--knowledge", type=Path, default=Path("knowledge"), help="folder of the knowledge base")
+    parser.add_argument("--encoder", default="all-MiniLM-L6-v2", help="sentence-transformers model or folder")
+    parser.add_argument("--precision", choices=get_args(Precision), default=SERVED, help="of the encoder's weights")
+    parser.add_argument("--query-prompt", metavar="TEXT", help="set before a query (default: the model's own)")
+    parser.add_argument("--passage-prompt", metavar="TEXT", help="set before a description (default: the model's own)")
+    parser.add_argument("--if-changed", action="store_true", help="encode what changed; nothing did: do nothing")
+    parser.add_argument("--fresh", action="store_true", help="forget what was added and removed")
+    parser.set_defaults(run=commands.build)
 
 
-def _unchanged(options: argparse.Namespace, hashed: str) -> bool:
-    """Tell whether this knowledge was built with this encoder already; an operator's rollback is left in place."""
-    layout = Layout(options.index)
-    try:
-        serving = search.open_current(options.index, options.encoder).manifest
-        newest = layout.version(layout.published()[-1]).read_manifest()
-    except IndexUnusable:  # missing, damaged, or of another encoder: build
-        return False
-    return any(manifest.knowledge == hashed and manifest.encoder == options.encoder for manifest in (serving, newest))
+def _add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--format", metavar="F", help="format of the files (default: told by their names)")
+    parser.add_argument("--culture", metavar="ID", help="culture of rows that name none")
+    parser.add_argument(
+        "--map", metavar="JSON", help="JSON, or a file of it: the columns of fields, the names of values"
+    )
+    parser.add_argument("--name", help="under which they are added, and replaced (default: the file's)")
+    parser.set_defaults(run=commands.add)
 
 
-def _verify(options: argparse.Namespace) -> int:
-    from index import build
-
-    layout = Layout(options.index)
-    version = layout.current()
-    faults = build.verify(version, encoder.load(layout.encoder(version.read_manifest().encoder_id)))
-    if options.json:
-        print(json.dumps({"ok": not faults, "version": version.root.name, "faults": faults}))
-    elif not faults:
-        print(f"index: version {version.root.name} verifies")
-    for fault in faults:
-        print(f"comity index: version {version.root.name}: {fault}", file=sys.stderr)
-    return FAILED if faults else OK
+def _remove(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", nargs="*", metavar="ID")
+    parser.add_argument("--culture", metavar="ID", help="all descriptions of a culture")
+    parser.add_argument("--added", metavar="NAME", help="all that was added under a name")
+    parser.set_defaults(run=commands.remove)
 
 
-def _show(options: argparse.Namespace) -> int:
-    layout = Layout(options.index)
-    said = asdict(layout.current().read_manifest()) | {"versions": layout.published()}
-    print(json.dumps(said, indent=None if options.json else 2))
-    return OK
-
-
-def _rollback(options: argparse.Namespace) -> int:
-    from index import build
-
-    layout = Layout(options.index)
-    serving, kept = layout.current().root.name, layout.published()
-    earlier = [name for name in kept if name < serving]
-    if not earlier:
-        print(f"comity index: there is no version before {serving} in {layout.root}", file=sys.stderr)
-        return FAILED
-    build.point(layout, earlier[-1])
-    said = f"index: version {earlier[-1]} is serving again"
-    print(json.dumps({"version": earlier[-1]}) if options.json else said)
-    return OK
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("wanted a whole number from 1")
+    return int(text)
 
 
 if __name__ == "__main__":

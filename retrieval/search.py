@@ -2,99 +2,126 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
+import numpy.typing as npt
 
-from retrieval import cultures, description, encoder
+from retrieval import cultures, rank, words
+from retrieval import encoder as encoders
+from retrieval import vectors as stores
 from retrieval.cultures import Cultures
-from retrieval.description import Description
+from retrieval.description import Description, Descriptions
 from retrieval.encoder import Encoder, Vectors
-from retrieval.layout import IndexUnusable, Layout, Manifest, sha256
+from retrieval.layout import IndexUnusable, Layout, Manifest, Version
+from retrieval.vectors import Rows, Store
+from retrieval.words import Words
 
-_WORD = re.compile(r"[^\W\d_]{4,}")
+_ALL = 4_000  # descriptions up to which each is scored: under 3 ms on one core
+_NEAR = 200  # candidates by meaning, and as many by words, where there are more
+Codes = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A description that a search found; score is the cosine between query and description, -1 to 1."""
+    """A description that a search found; score is cosine seen from its culture's centre, and what words add to it."""
 
     description: Description
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What lies in a version's folder, opened.
+
+    `codes` is the culture of each description (int32, its place in the manifest's `culture_ids`), `centres` the point
+    that each culture's vectors lie around (float32, shape (cultures, dimension)). Row i of all is one description.
+    """
+
+    descriptions: Descriptions
+    codes: Codes
+    centres: Vectors
+    vectors: Store
+    words: Words
+    cultures: Cultures
+
+
 class Index:
     """An opened index version: immutable, safe to share between threads."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        descriptions: tuple[Description, ...],
-        registry: Cultures,
-        vectors: faiss.Index,
-        encoder: Encoder,
-    ) -> None:
+    def __init__(self, manifest: Manifest, parts: Parts, encoder: Encoder) -> None:
         self.manifest = manifest
-        self.descriptions = descriptions
-        self.cultures = registry
+        self.descriptions = parts.descriptions
+        self.cultures = parts.cultures
         self.encoder = encoder
-        self._vectors = vectors
-        rows: dict[str, list[int]] = {}
-        for row, found in enumerate(descriptions):
-            rows.setdefault(found.culture, []).append(row)
-        self._rows = {culture: np.asarray(numbers, dtype=np.int64) for culture, numbers in rows.items()}
+        self._vectors = parts.vectors
+        self._words = parts.words
+        self._culture, self._centres = parts.codes, parts.centres
+        self._codes = {id: code for code, id in enumerate(manifest.culture_ids)}
+        # Description rows by culture, rising in each, and where each culture begins among them.
+        self._rows = np.argsort(parts.codes, kind="stable")
+        self._begins = np.searchsorted(parts.codes[self._rows], np.arange(len(manifest.culture_ids) + 1))
 
-    def search(self, vector: Vectors, wanted: tuple[str, ...], k: int, min_score: float) -> tuple[Passage, ...]:
+    def find(
+        self, text: str, vector: Vectors, wanted: tuple[str, ...], k: int, min_score: float
+    ) -> tuple[Passage, ...]:
         """Give at most k descriptions of the wanted cultures and their parents, best first, none under min_score.
 
+        What meaning says of them and what words say is one score (retrieval/rank.py). Of those that say nearly the same
+        only the best is given.
+
         Args:
-            vector: one unit vector of the index's encoder, shape (dimension,).
+            text: the query; what is beyond some thousand words is not read.
+            vector: its unit vector by the index's encoder, shape (dimension,); one that holds no number finds nothing.
             wanted: culture ids; empty means the whole index.
         """
-        rows = self._members(wanted)
-        if rows is not None and not len(rows):
+        rows = self._candidates(text, vector, self.members(wanted))
+        if k < 1 or not len(rows):
             return ()
-        k = min(k, len(self.descriptions) if rows is None else len(rows))
-        if k < 1 or not np.isfinite(vector).all():
-            return ()
-        chosen = None if rows is None else faiss.IDSelectorBatch(rows)
-        parameters = None if chosen is None else faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
-        scores, found = self._vectors.search(vector.reshape(1, -1), k, params=parameters)
-        return tuple(
-            Passage(self.descriptions[row], float(score))
-            for score, row in zip(scores[0], found[0], strict=True)
-            if row >= 0 and score >= min_score
-        )
+        vectors = self._vectors.reconstruct(rows)
+        centre = self._centres[self._culture[rows]]
+        scores = rank.meaning(vector, vectors, centre) + rank.LEXICAL * self._words.scores(text)[rows]
+        order = np.lexsort((rows, -scores))
+        order = order[scores[order] >= min_score]
+        kept = rank.distinct([int(place) for place in order], vectors, k)
+        return tuple(Passage(self.descriptions[int(rows[place])], float(scores[place])) for place in kept)
 
     def by_words(self, text: str, wanted: tuple[str, ...], k: int) -> tuple[Passage, ...]:
-        """Give at most k descriptions by the words that they share with a text: what is left where encoding fails.
+        """Give at most k descriptions by their words alone: what is left where encoding fails.
 
-        The score is the share of the text's words, of four letters and more, that a description holds too.
+        The score is what words add to the score of `find`.
         """
-        asked = set(_WORD.findall(text.casefold()))
-        rows = self._members(wanted)
-        numbers = range(len(self.descriptions)) if rows is None else [int(row) for row in rows]
-        scored = [(len(asked & self._words(row)) / max(1, len(asked)), row) for row in numbers]
-        best = sorted((pair for pair in scored if pair[0] > 0), key=lambda pair: (-pair[0], pair[1]))[:k]
-        return tuple(Passage(self.descriptions[row], score) for score, row in best)
+        rows, scores = self.members(wanted), self._words.scores(text)
+        rows = np.arange(len(scores)) if rows is None else rows
+        best = [int(row) for row in rows[np.lexsort((rows, -scores[rows]))][: max(0, k)] if scores[row]]
+        return tuple(Passage(self.descriptions[row], rank.LEXICAL * float(scores[row])) for row in best)
 
-    def _words(self, row: int) -> set[str]:
-        found = self.descriptions[row]
-        return set(_WORD.findall(" ".join([found.statement, found.offends or "", *found.questions]).casefold()))
+    def _candidates(self, text: str, vector: Vectors, rows: Rows | None) -> Rows:
+        """Give the rows worth scoring: all of a few, else those that are near by meaning or share the rarest words."""
+        if not np.isfinite(vector).all():
+            return np.empty(0, dtype=np.int64)
+        count = len(self.descriptions) if rows is None else len(rows)
+        if count <= _ALL:
+            return np.arange(count) if rows is None else rows
+        _, near = self._vectors.search(vector, rows, _NEAR)
+        scores = self._words.scores(text)
+        among = np.arange(len(scores)) if rows is None else rows
+        by_words = among[np.argpartition(-scores[among], _NEAR)[:_NEAR]]
+        return np.union1d(near, by_words[scores[by_words] > 0])
 
     def covers(self, culture: str) -> bool:
         """Tell whether the index describes this culture or one that it inherits from."""
-        return any(id in self._rows for id in self.cultures.lineage(culture))
+        return any(id in self._codes for id in self.cultures.lineage(culture))
 
-    def _members(self, wanted: tuple[str, ...]) -> np.ndarray | None:
+    def members(self, wanted: tuple[str, ...]) -> Rows | None:
+        """Give the description rows of the wanted cultures and their parents, rising; None is all."""
         if not wanted:
             return None
         ids = {id for culture in wanted for id in self.cultures.lineage(culture)}
-        groups = [self._rows[id] for id in sorted(ids) if id in self._rows]
-        return np.concatenate(groups) if groups else np.empty(0, dtype=np.int64)
+        codes = [self._codes[id] for id in ids if id in self._codes]
+        groups = [self._rows[self._begins[code] : self._begins[code + 1]] for code in codes]
+        return np.sort(np.concatenate(groups)) if groups else np.empty(0, dtype=np.int64)
 
 
 def open_current(root: Path, encoder_name: str) -> Index:
@@ -104,27 +131,88 @@ def open_current(root: Path, encoder_name: str) -> Index:
         IndexUnusable: missing, broken, or built with another encoder than `encoder_name`.
     """
     layout = Layout(root)
-    version = layout.current()
+    return open_version(layout, layout.current().root.name, encoder_name)
+
+
+def open_version(layout: Layout, name: str, encoder_name: str, encoder: Encoder | None = None) -> Index:
+    """Open one version, every checksum verified.
+
+    Args:
+        encoder: an encoder that is loaded already, used again when it is the version's own.
+
+    Raises:
+        IndexUnusable: missing, broken, or built with another encoder than `encoder_name`.
+    """
+    version = layout.version(name)
     manifest = version.read_manifest()
     if manifest.encoder != encoder_name:
         raise IndexUnusable(
-            f"the index in {root} was built with the encoder {manifest.encoder}, but retrieval.encoder is "
+            f"the index in {layout.root} was built with the encoder {manifest.encoder}, but retrieval.encoder is "
             f"{encoder_name}; build it again with `comity index build` or change the setting"
         )
-    try:
-        for name, checksum in manifest.files.items():
-            if sha256(version.root / name) != checksum:
-                raise IndexUnusable(f"{version.root / name} differs from the manifest; run `comity index build`")
-        descriptions = description.load(version.descriptions)
-        registry = cultures.load(version.cultures)
-        vectors = faiss.read_index(str(version.vectors))
-    except (ValueError, OSError, RuntimeError) as error:
-        raise IndexUnusable(f"index version {manifest.version} cannot be opened; run `comity index build`") from error
-    opened = encoder.load(layout.encoder(manifest.encoder_id))
-    if opened.id != manifest.encoder_id:
+    if manifest.version != name:
+        raise _inconsistent(manifest, f"its folder is named {name[:100]}")
+    parts = open_parts(version, manifest)
+    if encoder is not None and encoder.id == manifest.encoder_id:
+        return Index(manifest, parts, encoder)
+    loaded = encoders.load(layout.encoder(manifest.encoder_id))
+    if loaded.id != manifest.encoder_id:
         raise IndexUnusable(
-            f"the encoder {opened.id} is not the index's {manifest.encoder_id}; run `comity index build`"
+            f"the encoder {loaded.id} is not the index's {manifest.encoder_id}; run `comity index build`"
         )
-    if not vectors.ntotal == len(descriptions) == manifest.descriptions or vectors.d != opened.card.dimension:
-        raise IndexUnusable(f"index version {manifest.version} is inconsistent; run `comity index build`")
-    return Index(manifest, descriptions, registry, vectors, opened)
+    if loaded.card.dimension != manifest.dimension:
+        raise _inconsistent(manifest, "the vectors are not of the encoder's length")
+    return Index(manifest, parts, loaded)
+
+
+def open_parts(version: Version, manifest: Manifest) -> Parts:
+    """Open the files of a version, every checksum verified, and hold them against each other.
+
+    Raises:
+        IndexUnusable: a file is missing, was changed, or does not fit the others.
+    """
+    if missing := [name for name in words.FILES if name not in manifest.files]:
+        raise IndexUnusable(f"{version.manifest}: files: {missing[0]} is missing; run `comity index build`")
+    if damage := version.damage(manifest):
+        raise IndexUnusable(f"{version.root}: {damage[0]}; run `comity index build`")
+    try:
+        parts = Parts(
+            descriptions=Descriptions(version.descriptions, np.load(version.offsets)),
+            codes=np.load(version.codes),
+            centres=np.load(version.centres),
+            vectors=stores.load(version.vectors, manifest.kind),
+            words=words.load(version.words),
+            cultures=cultures.load(version.cultures),
+        )
+    except (ValueError, OSError, EOFError, RuntimeError) as error:
+        raise IndexUnusable(f"index version {manifest.version} cannot be opened; run `comity index build`") from error
+    if fault := _fault(manifest, parts):
+        raise _inconsistent(manifest, fault)
+    return parts
+
+
+def _inconsistent(manifest: Manifest, fault: str) -> IndexUnusable:
+    return IndexUnusable(
+        f"index version {manifest.version} is inconsistent ({fault}); run `comity index build` or "
+        "`comity index rollback`"
+    )
+
+
+def _fault(manifest: Manifest, parts: Parts) -> str | None:
+    """Say what the parts of a version disagree in."""
+    rows, ids, codes, centres = len(parts.descriptions), manifest.culture_ids, parts.codes, parts.centres
+    if rows != manifest.descriptions:
+        return f"offsets.npy tells of {rows} descriptions, the manifest of {manifest.descriptions}"
+    if len(ids) != manifest.cultures or list(ids) != sorted(set(ids)):
+        return f"the manifest counts {manifest.cultures} cultures and lists {len(ids)}"
+    if codes.dtype != np.int32 or codes.shape != (rows,) or codes.min() < 0 or codes.max() >= len(ids):
+        return f"codes.npy is not one code of {len(ids)} cultures for each of {rows} descriptions"
+    if len(parts.vectors) != rows or parts.vectors.dimension != manifest.dimension:
+        return f"vectors.faiss holds {len(parts.vectors)} vectors of {parts.vectors.dimension} numbers, wanted {rows}"
+    if centres.dtype != np.float32 or centres.shape != (len(ids), manifest.dimension):
+        return f"centres.npy is not one point of {manifest.dimension} numbers for each of {len(ids)} cultures"
+    if not np.isfinite(centres).all():
+        return "centres.npy holds what is no number"
+    if parts.words.size != rows:
+        return f"the lexical index holds {parts.words.size} of {rows} descriptions"
+    return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Literal
 
 from fastapi import FastAPI
@@ -16,11 +18,13 @@ from starlette.responses import Response
 
 from retrieval import search
 from retrieval.cultures import Cultures
+from retrieval.search import Index
 from service import __version__, chat, checks, fms, language, litellm, moderations, openapi, phrases, probes
 from service.adapters import Adapters
 from service.admission import Door, Keys
 from service.backend import Backend, Timeouts
 from service.errors import NotFound, WrongMethod
+from service.follow import Follower, with_index
 from service.front import Front
 from service.guard import Guard
 from service.judge import Judge, calibration
@@ -76,7 +80,7 @@ def assemble(settings: Settings) -> Guard:
     phrases.load()
     language.load()
     index = search.open_current(settings.retrieval.index, settings.retrieval.encoder)
-    index.encoder.encode(["warm"])  # the first call allocates; no request should wait for that
+    index.encoder.encode_queries(["warm"])  # the first call allocates; no request should wait for that
     metrics = Metrics()
     metrics.serving(index.manifest.version, len(index.descriptions))
     backend = make_backend(settings, metrics)
@@ -91,7 +95,7 @@ def assemble(settings: Settings) -> Guard:
         embedded=LexicalJudge(),
         metrics=metrics,
         workers=workers,
-        queries=Queries(index.encoder, workers, settings.retrieval.workers),
+        queries=Queries(index.encoder, workers, settings.retrieval.workers, settings.retrieval.cache),
         backend=backend,
         adapters=make_adapters(settings, backend, index.cultures),
     )
@@ -104,19 +108,37 @@ async def disconnect(guard: Guard) -> None:
             await part.close()
 
 
+def remake(guard: Guard, index: Index) -> Guard:
+    """Give the parts that serve with another version of the index.
+
+    Raises:
+        SettingsUnusable: the settings name a culture that this version's registry lacks.
+    """
+    made = with_index(guard, index)
+    return replace(
+        made,
+        policies=make_policies(made.settings, index.cultures),
+        adapters=make_adapters(made.settings, made.backend, index.cultures),
+    )
+
+
 def create_app(guard: Guard) -> FastAPI:
     """Give the ASGI application around assembled parts."""
 
+    follower = Follower(guard, remake)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(follower.run())
         yield
+        following.cancel()
         await disconnect(guard)
         guard.workers.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPIOffline(
         title="Comity", version=__version__, description=openapi.DESCRIPTION, lifespan=lifespan, redoc_url=None
     )
-    app.state.guard = guard
+    app.state.follower = follower
     app.state.keys = Keys(guard.settings.api_keys, guard.settings.anonymous)
     app.state.door = Door(guard.settings.limits.max_in_flight, guard.metrics.in_flight)
     for group, routes in (

@@ -56,8 +56,10 @@ def request_id(request: Request) -> str:
 
 
 def guard_of(request: Request) -> Guard:
-    """Give the live parts."""
-    guard: Guard = request.app.state.guard
+    """Give the live parts; a request keeps those that it began with, whatever is published meanwhile."""
+    if not hasattr(request.state, "guard"):
+        request.state.guard = request.app.state.follower.guard
+    guard: Guard = request.state.guard
     return guard
 
 

@@ -175,7 +175,7 @@ def _given(item: Any, position: int, guard: Guard) -> Description:
     if not isinstance(text, str) or not isinstance(id, str):
         where = f"descriptions[{position}]"
         raise InvalidRequest(f"{where} must be a string or an object with id and text", param=where)
-    known = next((found for found in guard.index.descriptions if found.id == id), None)
+    known = guard.index.descriptions.find(id)
     return Description(
         id=id,
         culture="",

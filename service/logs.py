@@ -92,6 +92,16 @@ def started(address: str, backend: str | None, index_version: str, judge: str, m
     )
 
 
+def index_opened(version: str, before: str) -> None:
+    """Say that another version of the index serves from now on."""
+    _logger.info("index opened", index_version=version, before=before)
+
+
+def index_refused(version: str, serving: str, reason: str) -> None:
+    """Say that the version that the pointer names cannot be opened, and which goes on serving."""
+    _logger.error("index refused", index_version=version, serving=serving, reason=reason)
+
+
 def uncalibrated(policies: list[str], judge: str) -> None:
     """Warn that policies enforce by thresholds that nobody has chosen on labelled data."""
     _logger.warning("enforcing with a judge that is not calibrated", policies=policies, judge=judge)

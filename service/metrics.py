@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -58,6 +58,10 @@ class Metrics:
         )
         self._errors = Counter("comity_guard_errors_total", "Stages that failed.", ["stage", "error_type"], **make)
         self._index = Gauge("comity_index_descriptions", "Descriptions in the serving index.", ["version"], **make)
+        self._followed = Counter(
+            "comity_index_changes_total", "Versions that the pointer came to name.", ["outcome"], **make
+        )
+        self._behind = Gauge("comity_index_behind", "1 while the pointer names a version that is no use.", **make)
         self._watch_policies(make)
         self._watch_upstreams(make)
         Gauge("comity_build_info", "Version of the service.", ["version"], **make).labels(__version__).set(1)
@@ -102,8 +106,17 @@ class Metrics:
         return generate_latest(self.registry)
 
     def serving(self, version: str, descriptions: int) -> None:
-        """Note which index serves."""
+        """Note which index serves; it alone, so that versions do not pile up."""
+        self._index.clear()
         self._index.labels(version).set(descriptions)
+
+    def follows(self, outcome: Literal["opened", "refused"]) -> None:
+        """Count a version that the pointer came to name."""
+        self._followed.labels(outcome).inc()
+
+    def behind(self, is_behind: bool) -> None:
+        """Note whether the pointer names a version that could not be opened."""
+        self._behind.set(is_behind)
 
     def detected(self, detection: Detection) -> None:
         """Count cultures, but none that was inferred about the person who asks."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from retrieval.search import Passage
-from service import assess, flow, gate, generate, ground, rewrite
+from service import assess, flow, gate, generate, ground, query, rewrite
 from service.assess import Case, Judged
 from service.detect import detect
 from service.errors import GuardrailUnavailable, envelope
@@ -257,20 +257,20 @@ async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
     return found
 
 
-async def retrieve(query: str, cultures: tuple[str, ...], guard: Guard, *, k: int | None = None) -> tuple[Passage, ...]:
-    """Find the descriptions that matter to a query, encoding off the event loop.
+async def retrieve(text: str, cultures: tuple[str, ...], guard: Guard, *, k: int | None = None) -> tuple[Passage, ...]:
+    """Find the descriptions that matter to a text, encoding off the event loop.
 
     Raises:
         TimeoutError: it took longer than `retrieval.timeout_s`.
     """
     settings = guard.settings.retrieval
-    if not query.strip():
+    if not text.strip():
         return ()
     async with asyncio.timeout(settings.timeout_s):
-        vector = await guard.queries.encode(query[:_QUERY_CHARS])
+        vector = await guard.queries.encode(text[:_QUERY_CHARS])
     if not math.isfinite(vector.sum()):
         raise ArithmeticError("the encoder gave what is no vector")
-    return guard.index.search(vector, cultures, settings.k if k is None else k, settings.min_score)
+    return guard.index.find(text, vector, cultures, settings.k if k is None else k, settings.min_score)
 
 
 async def _ground(turn: Turn, detection: Detection, chosen: Chosen, guard: Guard, clock: Clock) -> Grounding:
@@ -280,10 +280,10 @@ async def _ground(turn: Turn, detection: Detection, chosen: Chosen, guard: Guard
     cultures = tuple(id for id in detection.ids if guard.index.covers(id))[: settings.retrieval.max_cultures]
     if not cultures:
         return Grounding("none")
-    lessened = False
+    asked, lessened = query.query(turn.messages), False
     try:
         with clock.stage("retrieve"):
-            passages = await retrieve(turn.question, cultures, guard)
+            passages = await retrieve(asked, cultures, guard)
     except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
         guard.metrics.failed("retrieve", error)
         policy = chosen.policy.on_error.retrieve
@@ -291,7 +291,7 @@ async def _ground(turn: Turn, detection: Detection, chosen: Chosen, guard: Guard
             raise GuardrailUnavailable("looking descriptions up failed; try again", stage="retrieve") from None
         if policy == "allow":
             return Grounding("failed")
-        passages, lessened = guard.index.by_words(turn.question[:_QUERY_CHARS], cultures, settings.retrieval.k), True
+        passages, lessened = guard.index.by_words(asked, cultures, settings.retrieval.k), True
     if not settings.grounding.enabled:
         kept = tuple(passage for passage in passages if not passage.description.harmful)
         return Grounding("off", kept)  # the judge reads them all the same

@@ -29,6 +29,8 @@ async def readyz(request: Request) -> Response:
     trouble = await guard.backend.trouble() if guard.backend else None
     backend = "embedded" if guard.backend is None else trouble or "ok"
     body = {"status": "unready" if trouble else "ok", "index": guard.index.manifest.version, "backend": backend}
+    if behind := request.app.state.follower.trouble:
+        body["index_trouble"] = behind  # the last good version goes on serving, so this is no reason to be unready
     if trouble:
         body["reason"] = trouble
     return JSONResponse(body, 503 if trouble else 200)

@@ -42,6 +42,12 @@ def test_json(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixtur
     assert said["about"]["limit"] == 1
 
 
+def test_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """Detection has no texts of its own: the message says what to name."""
+    assert main(["detection"]) == 2
+    assert "--data" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("task", ["detection", "retrieval"])
 @pytest.mark.parametrize("folder", ["absent", "empty"])
 def test_unusable_folder(tmp_path: Path, task: str, folder: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,9 +79,9 @@ def test_unusable_output(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
     assert "there is no folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [[], ["--limit", "0"], ["--resamples", "none"]])
+@pytest.mark.parametrize("wrong", [["--limit", "0"], ["--resamples", "none"]])
 def test_usage(arguments: list[str], wrong: list[str]) -> None:
     """Wrong arguments end in 2."""
     with pytest.raises(SystemExit) as caught:
-        main([*arguments, *wrong] if wrong else ["detection"])
+        main([*arguments, *wrong])
     assert caught.value.code == 2

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import retrieval
-from evaluation.retrieval import DESCRIPTIONS, QUERIES, STORIES, Task
+from evaluation import pools, retrieval
+from evaluation.pools import ABLATION, Pool, Recipe, Task
+from evaluation.retrieval import DESCRIPTIONS, QUERIES, SILENT, STORIES
 from evaluation.samples import Query, SamplesUnusable
 from evaluation.statistics import Draws
 from retrieval.encoder import Vectors
+
+COSINE = Recipe("cosine", centred=False, lexical=0.0)
 
 
 class WordEncoder:
@@ -33,15 +36,25 @@ class WordEncoder:
                 out[row, zlib.crc32(word.encode()) % 64] += 1
         return np.asarray(out / np.linalg.norm(out, axis=1, keepdims=True), dtype=np.float32)
 
+    encode_queries = encode
+
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def placed(task: Task, recipe: Recipe = COSINE) -> pools.Places:
+    encoder = WordEncoder()
+    vectors = {query.text: encoder.encode_queries([query.text])[0] for query in task.queries}
+    return pools.places(task, Pool(task.candidates, encoder), vectors, recipe)
+
+
 def ranked(task: Task) -> list[int]:
-    texts = sorted({q.text for q in task.queries} | {text for pool in task.candidates.values() for text in pool})
-    vectors = dict(zip(texts, retrieval.encode(texts, WordEncoder()), strict=True))
-    return [int(rank) for rank in retrieval.ranks(task, vectors)]
+    return [int(rank) for rank in placed(task).ranks]
+
+
+def simple(candidates: dict[str, tuple[str, ...]], text: str, culture: str, target: str) -> Task:
+    return Task("task", (Query("q", text, culture, target),), candidates, ((culture,),))
 
 
 @pytest.fixture
@@ -61,11 +74,11 @@ def adaculturesafe(tmp_path: Path) -> Path:
 
 
 def test_read_adaculturesafe(adaculturesafe: Path) -> None:
-    """Safety queries alone are asked, among the descriptions of their culture and then among all."""
-    known, whole = retrieval.read(adaculturesafe, None)
+    """Safety queries alone are asked, among the descriptions of their culture."""
+    (known,) = retrieval.read(adaculturesafe, None)
     assert {query.id for query in known.queries} == {"q1", "q2"}
     assert {culture: len(pool) for culture, pool in known.candidates.items()} == {"NL": 2, "ES": 1}
-    assert {culture: len(pool) for culture, pool in whole.candidates.items()} == {"NL": 3, "ES": 3}
+    assert sorted(known.cultures) == [("ES",), ("NL",)]
     assert ranked(known) == [1, 1]
 
 
@@ -79,13 +92,13 @@ def test_read_unknown_description(adaculturesafe: Path) -> None:
 def test_read_half(adaculturesafe: Path) -> None:
     """Queries without their descriptions are no task."""
     (adaculturesafe / DESCRIPTIONS).unlink()
-    with pytest.raises(SamplesUnusable, match="no retrieval set is whole"):
+    with pytest.raises(SamplesUnusable, match="belong together"):
         retrieval.read(adaculturesafe, None)
 
 
 def test_read_limit(adaculturesafe: Path) -> None:
     """A limit takes queries away, never candidates."""
-    known, _ = retrieval.read(adaculturesafe, 1)
+    (known,) = retrieval.read(adaculturesafe, 1)
     assert len(known.queries) == 1
     assert {culture: len(pool) for culture, pool in known.candidates.items()} == {"NL": 2, "ES": 1}
 
@@ -107,44 +120,82 @@ def test_read_normad_same_norm(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9, unique=True), st.integers(0, 8))
-def test_ranks_by_score(weights: list[int], which: int) -> None:
-    """A target's rank is one more than the number of candidates nearer to the query."""
+def test_rank_by_score(weights: list[int], which: int) -> None:
+    """A target's rank is one more than the number of candidates that share more with the query."""
     which %= len(weights)
-    pool = tuple(f"text {weight}" for weight in weights)
-    vectors: dict[str, Vectors] = {
-        text: np.asarray([w / 10, 1 - w / 10], dtype=np.float32) for text, w in zip(pool, weights, strict=True)
-    }
-    vectors["query"] = np.asarray([1, 0], dtype=np.float32)
-    task = Task("task", (Query("q", "query", "NL", pool[which]),), {"NL": pool})
-    assert list(retrieval.ranks(task, vectors)) == [1 + sum(weight > weights[which] for weight in weights)]
+    texts = tuple(" ".join(["same"] * weight + ["other"] * (10 - weight)) for weight in weights)
+    task = simple({"NL": texts}, "same", "NL", texts[which])
+    assert ranked(task) == [1 + sum(weight > weights[which] for weight in weights)]
 
 
-def test_ranks_tie() -> None:
-    """An encoder that finds all texts alike is not rewarded."""
-    vectors: dict[str, Vectors] = dict.fromkeys(["query", "a", "b", "c"], np.ones(2, dtype=np.float32))
-    task = Task("task", (Query("q", "query", "NL", "a"),), {"NL": ("a", "b", "c")})
-    assert list(retrieval.ranks(task, vectors)) == [3]
+def test_tie() -> None:
+    """A search that finds all texts alike is not rewarded."""
+    assert ranked(simple({"NL": ("a", "b", "c")}, "query", "NL", "a")) == [3]
+
+
+def test_other_culture() -> None:
+    """A target outside the cultures that are searched is not found, and where none is known all are searched."""
+    candidates = {"NL": ("cheese at noon", "tea"), "ES": ("soup first",)}
+    task = simple(candidates, "is soup always first", "ES", "soup first")
+    assert ranked(task.narrowed("task", lambda query: ("NL",))) == [0]
+    assert ranked(task.narrowed("task", lambda query: ())) == [1]
+    assert ranked(task.narrowed("task", lambda query: ("XX",))) == [1]
+
+
+def test_best_scores() -> None:
+    """The best score falls when the target is taken out, unless something else was first anyway."""
+    found = placed(simple({"NL": ("cheese at noon", "tea")}, "cheese at noon", "NL", "cheese at noon"))
+    assert found.answered[0] > found.unanswered[0]
+    other = placed(simple({"NL": ("cheese at noon", "tea")}, "cheese at noon", "NL", "tea"))
+    assert other.answered[0] == other.unanswered[0]
+
+
+@pytest.mark.parametrize("recipe", ABLATION, ids=lambda recipe: recipe.name)
+def test_every_recipe(recipe: Recipe) -> None:
+    """Each part of the search finds what is plainly there."""
+    texts = ("cheese at noon", "bicycles have right of way", "soup comes first")
+    assert placed(simple({"NL": texts}, "who gives bicycles right of way", "NL", texts[1]), recipe).ranks[0] == 1
 
 
 def test_encode_batches() -> None:
     """Texts are encoded in batches and come back in order."""
     encoder = WordEncoder()
     texts = [f"word{number}" for number in range(600)]
-    found = retrieval.encode(texts, encoder)
+    found = pools.encode(texts, encoder.encode)
     assert encoder.batches == [256, 256, 88]
     assert np.array_equal(found, WordEncoder().encode(texts))
 
 
 @pytest.mark.skipif(not Path("var/index/CURRENT").is_file(), reason="no index is built")
 def test_measure(adaculturesafe: Path) -> None:
-    """The built index's own encoder measures every task whose files are there, and the missing one is named."""
-    found = retrieval.measure(adaculturesafe, Path("var/index"), None, Draws(50))
-    lines = found.sections[0].lines
+    """The built index's own encoder measures every task whose files are there, and missing ones are named."""
+    found = retrieval.measure(adaculturesafe, Path("var/index"), 40, Draws(50))
+    own, lines = found.sections[0].lines, found.sections[1].lines
+    assert [line.counts["queries"] for line in own] == [40, 40, 40]
+    assert own[0].figures["R@5"].value > 0.9  # type: ignore[union-attr]
     assert [line.name for line in lines] == [
         "adaculturesafe safety, culture known",
         "adaculturesafe safety, any culture",
+        "adaculturesafe safety, culture detected",
+        "adaculturesafe safety, names taken out, culture known",
+        "adaculturesafe safety, names taken out, culture detected",
     ]
-    assert [line.counts["candidates, mean"] for line in lines] == [2, 3]
+    assert [line.counts["candidates, mean"] for line in lines] == [2, 3, 3, 2, 3]
     assert set(lines[0].figures) == {"R@1", "R@5", "MRR"}
-    assert found.missing == (STORIES,)
+    assert [len(section.lines) for section in found.sections[2:]] == [2, len(ABLATION)]
+    assert found.missing == (STORIES, *SILENT)
     assert found.about.encoder
+
+
+@pytest.mark.skipif(not Path("var/index/CURRENT").is_file(), reason="no index is built")
+def test_measure_own_queries() -> None:
+    """Without any set the queries that come with Comity are measured, and nothing is missing."""
+    found = retrieval.measure(None, Path("var/index"), 20, Draws(50))
+    assert [len(found.sections), found.missing] == [1, ()]
+
+
+def test_own_queries() -> None:
+    """Each description has queries of four kinds, no text occurs twice."""
+    rows = [json.loads(line) for line in retrieval.OWN.read_text(encoding="utf-8").splitlines()]
+    assert {row["kind"] for row in rows} == {"ask", "message", "story", "demand"}
+    assert len({row["query"] for row in rows}) == len(rows)

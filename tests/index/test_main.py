@@ -2,83 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from index import __main__ as command
-from index import knowledge
+from index import commands, knowledge, texts
 from index.knowledge import Knowledge
-from retrieval.layout import Layout
-
-ROOT = Path(__file__).parents[2]
-
-
-class Said(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A knowledge base of three descriptions each of two cultures."""
-    root = tmp_path / "knowledge"
-    (root / "descriptions").mkdir(parents=True)
-    shutil.copyfile(ROOT / "knowledge" / "cultures.jsonl", root / "cultures.jsonl")
-    for culture in ("JP", "ES-CT"):
-        name = f"descriptions/{culture}.jsonl"
-        lines = (ROOT / "knowledge" / name).read_text(encoding="utf-8").split("\n")
-        (root / name).write_text("\n".join(lines[:3]) + "\n", encoding="utf-8")
-    return root
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """An empty index that already has the exported encoder."""
-    made = Layout(tmp_path / "index")
-    made.root.mkdir()
-    (made.root / "encoders").symlink_to(ROOT / "var" / "index" / "encoders")
-    return made
-
-
-@pytest.fixture
-def run(layout: Layout, source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `comity index` on the test's own folders, without a model hub."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-
-    def ran(action: str, *options: str) -> Said:
-        folders = ["--index", str(layout.root), *(["--knowledge", str(source)] if action == "build" else [])]
-        code = command.main([action, *folders, *options])
-        return Said(code, *capsys.readouterr())
-
-    return ran
-
-
-def row_of(source: Path) -> Path:
-    """Give the file of Japan's descriptions."""
-    return source / "descriptions" / "JP.jsonl"
-
-
-def add_row(source: Path) -> None:
-    """Add Japan's fourth description, so that the knowledge changes."""
-    line = (ROOT / "knowledge" / "descriptions" / "JP.jsonl").read_text(encoding="utf-8").split("\n")[3]
-    with row_of(source).open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+from retrieval import words
+from retrieval.layout import FILES, Layout
+from tests.index.conftest import ROOT, Run, Said, add_row, row_of
 
 
 def test_build(run: Run, layout: Layout) -> None:
@@ -111,6 +49,50 @@ def test_nothing_changed_as_json(run: Run, layout: Layout) -> None:
     said = run("build", "--if-changed", "--json")
     assert said.code == 0
     assert json.loads(said.out)["version"] == layout.current().root.name
+
+
+@pytest.mark.parametrize(("id", "versions"), [("other-1", 2), (None, 1)])
+def test_encoder_changed(
+    run: Run, layout: Layout, monkeypatch: pytest.MonkeyPatch, id: str | None, versions: int
+) -> None:
+    """--if-changed builds where the model of that name has other weights now, and not where it cannot be looked at."""
+    run("build")
+    monkeypatch.setattr(commands, "_encoder_id", lambda options: id)
+    assert run("build", "--if-changed").code == 0
+    assert versions == len(layout.published())
+
+
+def test_encoder_is_of_another_precision(run: Run, layout: Layout) -> None:
+    """--if-changed does not take an index of one precision for one of the other, nor one with other prompts."""
+    run("build")
+    options = argparse.Namespace(encoder="all-MiniLM-L6-v2", query_prompt=None, passage_prompt=None, precision="int8")
+    id = layout.current().read_manifest().encoder_id
+    assert id == commands._encoder_id(options)
+    options.precision = "float32"
+    assert id == f"{commands._encoder_id(options)}-int8"
+    options.query_prompt = "query: "
+    assert commands._encoder_id(options) not in (None, id, id.removesuffix("-int8"))
+
+
+def test_fields_changed(run: Run, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--if-changed builds where other texts are to have a vector than those that have one."""
+    run("build")
+    monkeypatch.setattr(texts, "FIELDS", ("statement", "questions"))
+    assert run("build", "--if-changed").code == 0
+    manifest = layout.current().read_manifest()
+    assert (manifest.fields, manifest.descriptions) == (("statement", "questions"), 6)
+    assert run("verify").code == 0
+    assert "is up to date" in run("build", "--if-changed").err
+
+
+def test_kind_is_asked_for(run: Run, layout: Layout) -> None:
+    """--kind makes an index of that kind, and --if-changed holds what is there against it only where it is given."""
+    run("build")
+    assert run("build", "--if-changed", "--kind", "ivf").code == 0
+    assert layout.current().read_manifest().kind == "ivf"
+    for options in ((), ("--kind", "ivf")):
+        assert "is up to date" in run("build", "--if-changed", *options).err
+    assert run("verify").code == 0
 
 
 def test_knowledge_changed(run: Run, layout: Layout, source: Path) -> None:
@@ -149,7 +131,7 @@ def test_rolled_back(run: Run, layout: Layout, source: Path) -> None:
     assert (3, layout.published()[-1]) == (len(layout.published()), layout.current().root.name)
 
 
-@pytest.mark.parametrize("name", ["cultures.jsonl", "descriptions.jsonl", "manifest.json", "vectors.faiss"])
+@pytest.mark.parametrize("name", ["manifest.json", *FILES, words.FILES[0]])
 @pytest.mark.parametrize("bytes", [None, b"damaged"])
 def test_serving_version_is_damaged(run: Run, layout: Layout, name: str, bytes: bytes | None) -> None:
     """--if-changed builds a sound version when a file of the serving one is damaged or gone."""
@@ -202,12 +184,16 @@ def test_index_cannot_be_written(run: Run, layout: Layout) -> None:
 
 
 def test_verify(run: Run, layout: Layout) -> None:
-    """A sound version verifies with 0; as JSON, without faults."""
+    """A sound version verifies with 0, and what was checked is said; as JSON too."""
     run("build")
     name = layout.current().root.name
-    assert Said(0, f"index: version {name} verifies\n", "") == run("verify")
+    code, out, err = run("verify")
+    assert (code, out.splitlines()[-1], err) == (0, f"index: version {name} verifies", "")
     said = run("verify", "--json")
-    assert (0, {"ok": True, "version": name, "faults": []}, "") == (said.code, json.loads(said.out), said.err)
+    told = json.loads(said.out)
+    assert (said.code, told["ok"], told["version"], told["faults"], told["recall"]) == (0, True, name, [], 1.0)
+    assert [f"  {check}" for check in told["checks"]] == out.splitlines()[:-1]
+    assert len(told["checks"]) == 7
 
 
 def test_verify_finds_a_changed_file(run: Run, layout: Layout) -> None:
@@ -218,16 +204,23 @@ def test_verify_finds_a_changed_file(run: Run, layout: Layout) -> None:
     fault = "descriptions.jsonl differs from its checksum"
     assert Said(1, "", f"comity index: version {version.root.name}: {fault}\n") == run("verify")
     said = run("verify", "--json")
-    assert (1, {"ok": False, "version": version.root.name, "faults": [fault]}) == (said.code, json.loads(said.out))
+    told = json.loads(said.out)
+    assert (said.code, told["ok"], told["version"], told["faults"]) == (1, False, version.root.name, [fault])
 
 
 def test_show(run: Run, layout: Layout) -> None:
-    """The manifest and the kept versions are printed as JSON either way."""
+    """The serving version and the versions kept are printed, for people or as JSON."""
     run("build")
-    for options in ((), ("--json",)):
-        said = run("show", *options)
-        shown = json.loads(said.out)
-        assert (0, "", layout.published(), 6) == (said.code, said.err, shown["versions"], shown["descriptions"])
+    run("build")
+    run("rollback")
+    first, second = layout.published()
+    code, out, err = run("show")
+    assert (code, err, out.splitlines()[-2:]) == (0, "", [f"  {first} (serving)", f"  {second}"])
+    assert "6 descriptions of 2 cultures" in out
+    assert f"rolled back: from {second}" in out
+    shown = json.loads(run("show", "--json").out)
+    assert (shown["versions"], shown["serving"], shown["descriptions"]) == ([first, second], first, 6)
+    assert shown["rolled_back"]["version"] == second
 
 
 def test_rollback(run: Run, layout: Layout) -> None:
@@ -243,20 +236,35 @@ def test_rollback(run: Run, layout: Layout) -> None:
     assert first == layout.current().root.name
 
 
-@pytest.mark.parametrize("action", ["verify", "show", "rollback"])
-def test_no_index(run: Run, layout: Layout, action: str) -> None:
-    """Without an index there is nothing to verify, show or roll back: 2 and one sentence."""
+@pytest.mark.parametrize("action", [["verify"], ["show"], ["rollback"], ["remove", "a"], ["add", "a.csv"]])
+def test_no_index(run: Run, layout: Layout, action: list[str]) -> None:
+    """Without an index there is nothing to verify, show, roll back or change: 2 and one sentence."""
     expected = f"comity index: there is no index in {layout.root}; run `comity index build`\n"
-    assert Said(2, "", expected) == run(action)
+    assert Said(2, "", expected) == run(*action)
+
+
+@pytest.mark.parametrize("action", [["rollback"], ["remove", "a"], ["add", "a.csv"], ["verify"], ["show"]])
+def test_no_folder_is_made(tmp_path: Path, action: list[str]) -> None:
+    """Only a build makes the folder of an index."""
+    assert command.main([*action, "--index", str(tmp_path / "typo")]) == 2
+    assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("keep", ["0", "-1", "some", "1.5"])
+def test_how_many_to_keep(run: Run, keep: str) -> None:
+    """The number of versions to keep is a whole number from 1."""
+    with pytest.raises(SystemExit) as caught:
+        run("build", f"--keep={keep}")
+    assert caught.value.code == 2
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"files": []}'], ids=["cut", "deep", "short"])
-@pytest.mark.parametrize("action", ["verify", "show"])
-def test_manifest_is_broken(run: Run, layout: Layout, action: str, text: str) -> None:
+@pytest.mark.parametrize("action", [["verify"], ["show"], ["remove", "a"]])
+def test_manifest_is_broken(run: Run, layout: Layout, action: list[str], text: str) -> None:
     """A broken manifest is unusable input: 2 and one sentence that says what to do."""
     run("build")
     layout.current().manifest.write_text(text, encoding="utf-8")
-    said = run(action)
+    said = run(*action)
     assert (said.code, said.out, len(said.err.splitlines())) == (2, "", 1)
     assert "run `comity index build`" in said.err
 

@@ -1,9 +1,10 @@
-"""The exported encoder: unit vectors that do not depend on company, and a clear error when a file is damaged."""
+"""The exported encoder: unit vectors that do not depend on company, prompts, and a clear error for a damaged file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from retrieval import encoder
-from retrieval.encoder import OnnxEncoder
+from retrieval.encoder import EncoderCard, OnnxEncoder, mark
 from retrieval.layout import IndexUnusable, Layout
 
 ROOT = Path(__file__).parents[2]
@@ -136,12 +137,63 @@ def test_altered_tokenizer(copy: Path) -> None:
 
 
 def test_another_precision(copy: Path) -> None:
-    """An encoder in another precision than the served one is refused, both named, unless it is asked for."""
+    """An encoder in another precision than the one asked for is refused, both named; unasked its own is taken."""
     card = json.loads((copy / "encoder.json").read_text(encoding="utf-8"))
-    assert card["precision"] == "int8"
-    write_card(copy, {**card, "precision": "float32"})
-    assert refusal(copy) == f"the encoder in {copy} is float32, not int8; run `comity index build`"
-    assert encoder.load(copy, "float32").card.precision == "float32"
+    assert encoder.load(copy).card.precision == "int8"
+    write_card(copy, {**card, "precision": "float32", "id": card["id"].removesuffix("-int8")})
+    with pytest.raises(IndexUnusable) as caught:
+        encoder.load(copy, "int8")
+    assert str(caught.value) == f"the encoder in {copy} is float32, not int8; run `comity index build`"
+    assert encoder.load(copy).card.precision == encoder.load(copy, "float32").card.precision == "float32"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"query_prompt": "query: "},
+        {"passage_prompt": "passage: "},
+        {"precision": "float32"},
+        {"weights_sha256": "0" * 64},
+        {"id": "all-MiniLM-L6-v2"},
+    ],
+)
+def test_card_of_another_id(copy: Path, changed: dict[str, str]) -> None:
+    """A card whose prompts, precision or weights are not those of its id is refused: its vectors would be others."""
+    card = json.loads((copy / "encoder.json").read_text(encoding="utf-8")) | changed
+    write_card(copy, card)
+    expected = f"{copy / 'encoder.json'} names other weights, prompts or precision than its id {card['id']}"
+    assert refusal(copy) == f"{expected}; run `comity index build`"
+
+
+def test_card_without_prompts(copy: Path) -> None:
+    """A card from before there were prompts has none, and queries are encoded like passages."""
+    card = json.loads((copy / "encoder.json").read_text(encoding="utf-8"))
+    write_card(copy, {name: value for name, value in card.items() if not name.endswith("_prompt")})
+    found = encoder.load(copy)
+    assert (found.card.query_prompt, found.card.passage_prompt) == ("", "")
+    np.testing.assert_array_equal(found.encode(TEXTS[:2]), found.encode_queries(TEXTS[:2]))
+
+
+def test_prompts(copy: Path, onnx: OnnxEncoder) -> None:
+    """A query has the query prompt before it, a passage the passage prompt, and nothing between prompt and text."""
+    card: EncoderCard = replace(onnx.card, query_prompt="question: ", passage_prompt="text:")
+    end = mark(card.weights_sha256, card.precision, card.query_prompt, card.passage_prompt)
+    write_card(copy, {**asdict(card), "id": f"with-prompts-{end}"})
+    found = encoder.load(copy)
+    queries, passages = [f"question: {text}" for text in TEXTS], [f"text:{text}" for text in TEXTS]
+    np.testing.assert_array_equal(found.encode_queries(TEXTS), onnx.encode(queries))
+    np.testing.assert_array_equal(found.encode(TEXTS), onnx.encode(passages))
+
+
+def test_marks() -> None:
+    """Encoders of other weights, prompts or precision have other marks; without prompts nothing is said of them."""
+    weights = "0123456789"
+    assert mark(weights, "float32", "", "") == "01234567"
+    assert mark(weights, "int8", "", "") == "01234567-int8"
+    prompts = [("q", ""), ("", "q"), ("q", "p"), ("qp", ""), ("p", "q")]
+    made = [mark(weights, "int8", *pair) for pair in prompts]
+    assert len({*made}) == len(prompts)
+    assert all(each.startswith("01234567-") and each.endswith("-int8") and len(each) == 22 for each in made)
 
 
 @pytest.mark.parametrize("field", ["id", "precision", "onnx_sha256", "tokenizer_sha256"])

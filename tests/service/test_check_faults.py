@@ -29,6 +29,8 @@ class NoEncoder:
         """Raise."""
         raise ConnectionError("no encoder")
 
+    encode_queries = encode
+
 
 @pytest.fixture
 def guard(guard: Guard, request: pytest.FixtureRequest) -> Guard:

@@ -60,6 +60,8 @@ class BrokenEncoder:
         found = self._whole.encode(texts)
         return np.full_like(found, np.nan) if self._fault == "garbage" else found
 
+    encode_queries = encode
+
 
 @pytest.fixture
 def guard(guard: Guard, stage: str, fault: str) -> Iterator[Guard]:

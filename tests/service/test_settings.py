@@ -144,7 +144,7 @@ def test_variable_is_wrong(monkeypatch: pytest.MonkeyPatch, name: str, value: st
         ("server: 5\n", "server"),
         ("server:\n", "server"),
         ("retrieval: {k: 0}\n", "retrieval.k"),
-        ("retrieval: {min_score: 1.5}\n", "retrieval.min_score"),
+        ("retrieval: {min_score: 2.5}\n", "retrieval.min_score"),
         ("backend: {read_timeout_s: 0}\n", "backend.read_timeout_s"),
         ("stream: {mode: passthrough}\n", "stream.mode"),
         ("api_keys: [a, 5]\n", "api_keys.1"),

@@ -1,0 +1,95 @@
+"""The texts of descriptions that make up their vectors, and the vectors: encoded, or taken over where known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from retrieval.description import Description
+from retrieval.encoder import Encoder, Vectors
+from retrieval.layout import Manifest
+from retrieval.search import Parts
+from retrieval.vectors import Store
+
+# What a custom is, the act that breaks it and questions that it answers: a query is about any of them. The statement,
+# which every description has, is first.
+FIELDS = ("statement", "offends", "questions")
+_BATCH = 32
+Texts = tuple[tuple[str, ...], ...]  # of each field in turn
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Vectors that need not be made again, by the texts that each was made of: the row in which it is stored."""
+
+    rows: dict[Texts, int]
+    store: Store
+
+
+def of(found: Description, fields: Sequence[str]) -> Texts:
+    """Give the texts that make up a description's vector, those of each field that it has."""
+    texts = {"statement": (found.statement,), "offends": (found.offends or "",), "questions": found.questions}
+    groups = (tuple(text for text in texts[field] if text) for field in fields)
+    return tuple(group for group in groups if group)
+
+
+def whole(found: Description) -> str:
+    """Give all that a description says itself, the text whose words are searched."""
+    return " ".join([found.statement, found.offends or "", *found.questions])
+
+
+def known(manifest: Manifest, parts: Parts, encoder_id: str) -> Known | None:
+    """Give the vectors of a version, or None where another encoder made them or they are not stored exactly."""
+    if manifest.encoder_id != encoder_id or not parts.vectors.kind.exact:
+        return None
+    return Known({of(found, manifest.fields): row for row, found in enumerate(parts.descriptions)}, parts.vectors)
+
+
+def vectors(said: Sequence[Texts], encoder: Encoder, known: Known | None) -> Vectors:
+    """Give a unit vector for each description's texts, shape (descriptions, dimension); what is known is not encoded.
+
+    Each field counts alike, however many texts it has: the vector is the sum of the fields' mean vectors, made unit.
+    """
+    if known is None:
+        return _made(said, encoder)
+    rows = np.asarray([known.rows.get(texts, -1) for texts in said], dtype=np.int64)
+    out = np.empty((len(said), known.store.dimension), dtype=np.float32)
+    out[rows >= 0] = known.store.reconstruct(rows[rows >= 0])
+    new = np.flatnonzero(rows < 0).tolist()
+    if new:
+        out[new] = _made([said[row] for row in new], encoder)
+    return out
+
+
+def _made(said: Sequence[Texts], encoder: Encoder) -> Vectors:
+    flat = [text for texts in said for group in texts for text in group]
+    share = np.asarray([1 / len(group) for texts in said for group in texts for _ in group], dtype=np.float32)
+    begins = np.cumsum([0, *(sum(map(len, texts)) for texts in said[:-1])])
+    sums = np.add.reduceat(encode(encoder, flat) * share[:, None], begins, axis=0)
+    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), dtype=np.float32)
+
+
+def encode(encoder: Encoder, texts: Sequence[str], doing: str = "encoding") -> Vectors:
+    """Encode on every core that the process may use, with a progress bar on a terminal; shape (texts, dimension)."""
+    starts = range(0, len(texts), _BATCH)
+    pool = ThreadPoolExecutor(_cores())
+    try:
+        batches = pool.map(lambda start: encoder.encode(list(texts[start : start + _BATCH])), starts)
+        with tqdm(total=len(texts), desc=doing, unit="text", disable=None) as bar:
+            out = np.empty((0, 0), dtype=np.float32)
+            for start, batch in zip(starts, batches, strict=True):
+                out = out if out.size else np.empty((len(texts), batch.shape[1]), dtype=np.float32)
+                out[start : start + len(batch)] = batch
+                bar.update(len(batch))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt waits for a batch, not for all of them
+    return out
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,43 @@
+"""What a conversation asks the index."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.query import query
+from service.turn import Message
+
+OTHER = "How do people in Lima greet each other at work?"
+GIFT, FLOWERS = "日本の家に招かれました。手土産は何がいいですか。", "花は?"
+LONG = "My manager in Osaka invited me to dinner with her family next Friday evening."
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([], ""),
+        ([("system", "Be kind.")], ""),
+        ([("user", LONG)], LONG),
+        ([("user", "  ")], ""),
+        ([("user", LONG), ("assistant", "Great!"), ("user", "What do I bring?")], f"{LONG}\nWhat do I bring?"),
+        ([("user", LONG), ("user", OTHER)], OTHER),
+        ([("user", LONG), ("user", "Why?"), ("user", "And for men?")], f"{LONG}\nWhy?\nAnd for men?"),
+        ([("user", "One."), ("user", LONG), ("user", "Why?"), ("user", "So?")], f"{LONG}\nWhy?\nSo?"),
+        ([("user", LONG), ("tool", "42 results"), ("user", "Thanks")], f"{LONG}\nThanks"),
+        ([("user", LONG), ("assistant", "Bow.")], LONG),
+        ([("user", GIFT), ("user", FLOWERS)], f"{GIFT}\n{FLOWERS}"),
+    ],
+)  # fmt: skip
+def test_query(said: list[tuple[str, str]], expected: str) -> None:
+    """A message that says enough stands alone; one that does not takes the user's messages before it along."""
+    assert query([Message(*each) for each in said]) == expected
+
+
+def test_long_message() -> None:
+    """Of a megabyte the beginning and the end are kept, where what is asked stands."""
+    found = query(
+        [Message("user", f"How do I greet my host? {'Here is my diary. ' * 60_000} What do I bring to dinner?")]
+    )
+    assert found.startswith("How do I greet my host?")
+    assert found.endswith("What do I bring to dinner?")
+    assert len(found) <= 2_001
