@@ -78,8 +78,8 @@ class Pool:
     def scores(self, text: str, vector: Vectors, rows: Rows, recipe: Recipe) -> npt.NDArray[np.float32]:
         """Score some rows for a query as the recipe says."""
         lexical = self.words.scores(text)[rows] if recipe.lexical else np.zeros(len(rows), dtype=np.float32)
-        centre = self.centres[self.codes[rows]] if recipe.centred else np.zeros_like(self.vectors[rows])
-        near = rank.meaning(vector, self.vectors[rows], centre) if recipe.meaning else np.float32(0)
+        points = self.centres if recipe.centred else np.zeros_like(self.centres)
+        near = rank.meaning(vector, self.vectors[rows], points, self.codes[rows]) if recipe.meaning else np.float32(0)
         return np.asarray(recipe.meaning * near + recipe.lexical * lexical, dtype=np.float32)
 
 

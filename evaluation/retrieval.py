@@ -19,12 +19,14 @@ from retrieval.layout import Layout
 from retrieval.search import Index
 from service import __version__
 from service.names import Names
+from service.query import query
 from service.settings import DetectionSettings, RetrievalSettings
+from service.turn import Message
 
 DESCRIPTIONS, QUERIES, STORIES = "adaculturesafe.descriptions.jsonl", "adaculturesafe.queries.jsonl", "normad.jsonl"
 SILENT = ("xstest.jsonl", "orbench.jsonl")
 FILES = (DESCRIPTIONS, QUERIES, STORIES, *SILENT)
-OWN = Path(__file__).parent / "queries.jsonl"
+OWN, FOLLOWUPS = Path(__file__).parent / "queries.jsonl", Path(__file__).parent / "followups.jsonl"
 _DEEP = 50  # ranks beyond it count as not found
 
 
@@ -39,7 +41,7 @@ def measure(data: Path | None, index: Path, limit: int | None, draws: Draws) -> 
     manifest = layout.current().read_manifest()
     opened = search.open_current(index, manifest.encoder)
     known = Names(opened.cultures, DetectionSettings().min_city_population)
-    sections = [_own(opened, known, limit, draws)]
+    sections = [_own(opened, known, limit, draws), _followups(opened, limit, draws)]
     missing: tuple[str, ...] = ()
     if data is not None:
         missing = tuple(name for name in FILES if not (data / name).is_file())
@@ -131,6 +133,30 @@ def _own(index: Index, known: Names, limit: int | None, draws: Draws) -> Section
         counts = {"queries": len(asked), "candidates, mean": len(index.descriptions)}
         lines.append(report.line(name, counts, _scores(ranks), [query.target for query in asked], draws))
     return Section("Own queries to the descriptions of the serving index", tuple(lines))
+
+
+def _followups(index: Index, limit: int | None, draws: Draws) -> Section:
+    """Measure on conversations whose last message may need what was said before, with and without that."""
+    rows = [row for row in samples.rows(FOLLOWUPS, named=False) if index.descriptions.find(row.text("description_id"))]
+    lines = []
+    for kind in ("elliptic", "setting", "alone"):
+        picked = [row for row in rows if row.text("kind") == kind][:limit]
+        talks = [[Message(said["role"], said["content"]) for said in row.values["messages"]] for row in picked]
+        for name, texts in (
+            ("as served", [query(talk) for talk in talks]),
+            ("last message alone", [query(talk[-1:]) for talk in talks]),
+        ):
+            asked = [
+                Query(row.where, text, found.culture, found.id)
+                for row, text in zip(picked, texts, strict=True)
+                if (found := index.descriptions.find(row.text("description_id"))) is not None
+            ]
+            vectors = _vectors(asked, index.encoder)
+            ranks = np.asarray([_rank(index, each, (each.culture,), vectors[each.text]) for each in asked])
+            counts = {"queries": len(asked), "candidates, mean": len(index.descriptions)}
+            groups = [each.target for each in asked]
+            lines.append(report.line(f"follow-ups, {kind}: {name}", counts, _scores(ranks), groups, draws))
+    return Section("Conversations, culture known", tuple(lines))
 
 
 def _rank(index: Index, query: Query, cultures: tuple[str, ...], vector: Vectors) -> int:

@@ -80,8 +80,10 @@ class Index:
         if k < 1 or not len(rows):
             return ()
         vectors = self._vectors.reconstruct(rows)
-        centre = self._centres[self._culture[rows]]
-        scores = rank.meaning(vector, vectors, centre) + rank.LEXICAL * self._words.scores(text)[rows]
+        scores = (
+            rank.meaning(vector, vectors, self._centres, self._culture[rows])
+            + rank.LEXICAL * self._words.scores(text)[rows]
+        )
         order = np.lexsort((rows, -scores))
         order = order[scores[order] >= min_score]
         kept = rank.distinct([int(place) for place in order], vectors, k)

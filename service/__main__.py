@@ -14,7 +14,7 @@ COMMANDS = {
     "retrieve": ("service.ask", "retrieve", "find the descriptions that matter to a text"),
     "judge": ("service.ask", "judge", "judge an answer"),
     "knowledge": ("index.__main__", "check", "check the knowledge base"),
-    "index": ("index.__main__", "main", "build, verify, show or roll back the index"),
+    "index": ("index.__main__", "main", "build, add to, remove from, verify, show or roll back the index"),
     "evaluate": ("evaluation.__main__", "main", "measure detection, retrieval or the judge"),
     "config": ("service.config", "main", "check or show the configuration"),
 }

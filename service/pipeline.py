@@ -268,9 +268,10 @@ async def retrieve(text: str, cultures: tuple[str, ...], guard: Guard, *, k: int
         return ()
     async with asyncio.timeout(settings.timeout_s):
         vector = await guard.queries.encode(text[:_QUERY_CHARS])
-    if not math.isfinite(vector.sum()):
-        raise ArithmeticError("the encoder gave what is no vector")
-    return guard.index.find(text, vector, cultures, settings.k if k is None else k, settings.min_score)
+        if not math.isfinite(vector.sum()):
+            raise ArithmeticError("the encoder gave what is no vector")
+        find = partial(guard.index.find, text, vector, cultures, settings.k if k is None else k, settings.min_score)
+        return await asyncio.get_running_loop().run_in_executor(None, find)
 
 
 async def _ground(turn: Turn, detection: Detection, chosen: Chosen, guard: Guard, clock: Clock) -> Grounding:

@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from service import __version__
 from service.chat import guard_of
 
+_LONG = {"culture_ids", "files", "removed"}  # of the manifest; `comity index show` has them
+
 
 async def livez(request: Request) -> Response:
     """GET /livez: the event loop turns; nothing else is touched."""
@@ -46,7 +48,7 @@ async def info(request: Request) -> Response:
             "name": "comity",
             "version": __version__,
             "config_hash": hashlib.sha256(masked.encode()).hexdigest()[:16],
-            "index": asdict(guard.index.manifest),
+            "index": {key: value for key, value in asdict(guard.index.manifest).items() if key not in _LONG},
             "backend": "openai-compatible" if guard.backend else "embedded",
             "judge": {
                 "name": guard.judge.name,

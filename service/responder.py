@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from retrieval.description import Source
 from retrieval.search import Passage
 from service.errors import ContextExceeded, NotFound
 from service.ground import tokens
@@ -61,8 +62,14 @@ def answer(passages: tuple[Passage, ...], *, instead: bool = False) -> str:
         lines.append(f"\n{number}. {found.statement}")
         if found.offends:
             lines.append(f"   May offend: {found.offends}")
-        lines += [f"   Source: {source.author}, {source.title}. {source.url}" for source in found.sources]
+        lines += [f"   Source: {said}" for source in found.sources if (said := _source(source))]
     return "\n".join(lines)
+
+
+def _source(source: Source) -> str:
+    """Give a source in one line; what was imported may lack parts of it."""
+    named = ", ".join(part for part in (source.author, source.title) if part)
+    return ". ".join(part for part in (named, source.url) if part)
 
 
 def models() -> Json:

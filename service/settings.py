@@ -101,7 +101,7 @@ class RetrievalSettings(Group):
     min_score: float = Field(0.2, ge=-2, le=2, description="score under which a description does not matter")
     max_cultures: int = Field(3, ge=1, le=8, description="cultures that one request is grounded in")
     workers: int = Field(2, ge=1, le=64, description="threads that encode queries")
-    timeout_s: Seconds = Field(2, description="seconds to encode a query")
+    timeout_s: Seconds = Field(2, description="seconds to encode a query and search")
     poll_s: Seconds = Field(2, description="seconds between looks for a new version of the index")
     cache: int = Field(1024, ge=0, le=1_000_000, description="queries whose vectors are kept in memory; 0 for none")
 

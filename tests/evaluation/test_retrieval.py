@@ -170,7 +170,7 @@ def test_encode_batches() -> None:
 def test_measure(adaculturesafe: Path) -> None:
     """The built index's own encoder measures every task whose files are there, and missing ones are named."""
     found = retrieval.measure(adaculturesafe, Path("var/index"), 40, Draws(50))
-    own, lines = found.sections[0].lines, found.sections[1].lines
+    own, lines = found.sections[0].lines, found.sections[2].lines
     assert [line.counts["queries"] for line in own] == [40, 40, 40]
     assert own[0].figures["R@5"].value > 0.9  # type: ignore[union-attr]
     assert [line.name for line in lines] == [
@@ -182,7 +182,7 @@ def test_measure(adaculturesafe: Path) -> None:
     ]
     assert [line.counts["candidates, mean"] for line in lines] == [2, 3, 3, 2, 3]
     assert set(lines[0].figures) == {"R@1", "R@5", "MRR"}
-    assert [len(section.lines) for section in found.sections[2:]] == [2, len(ABLATION)]
+    assert [len(section.lines) for section in found.sections[3:]] == [2, len(ABLATION)]
     assert found.missing == (STORIES, *SILENT)
     assert found.about.encoder
 
@@ -191,11 +191,12 @@ def test_measure(adaculturesafe: Path) -> None:
 def test_measure_own_queries() -> None:
     """Without any set the queries that come with Comity are measured, and nothing is missing."""
     found = retrieval.measure(None, Path("var/index"), 20, Draws(50))
-    assert [len(found.sections), found.missing] == [1, ()]
+    assert [len(found.sections), found.missing] == [2, ()]
+    assert [line.counts["queries"] for line in found.sections[1].lines] == [20] * 6
 
 
 def test_own_queries() -> None:
-    """Each description has queries of four kinds, no text occurs twice."""
+    """There are queries of four kinds, and no text occurs twice."""
     rows = [json.loads(line) for line in retrieval.OWN.read_text(encoding="utf-8").splitlines()]
     assert {row["kind"] for row in rows} == {"ask", "message", "story", "demand"}
     assert len({row["query"] for row in rows}) == len(rows)

@@ -34,18 +34,30 @@ def test_what_all_share_counts_for_nothing() -> None:
     """Of two descriptions that share a large part, the one whose own part the query has is nearer."""
     shared = [5.0, 0, 0]
     vectors = unit([*shared[:1], 1, 0], [*shared[:1], 0, 1])
-    centre = np.repeat(vectors.mean(axis=0, keepdims=True), 2, axis=0)
+    centre, codes = vectors.mean(axis=0, keepdims=True), np.zeros(2, dtype=np.int32)
     query = unit([5, 1, 0])[0]
-    plain, centred = vectors @ query, rank.meaning(query, vectors, centre)
+    plain, centred = vectors @ query, rank.meaning(query, vectors, centre, codes)
     assert plain[0] - plain[1] < 0.1
     assert centred[0] - centred[1] > 1
+
+
+def test_cosine_of_differences() -> None:
+    """The score is the cosine between what is left of query and vector once the culture's centre is taken off both."""
+    chance = np.random.default_rng(1)
+    vectors = unit(*chance.standard_normal((50, 8)).tolist())
+    query = unit(chance.standard_normal(8).tolist())[0]
+    points: Vectors = (chance.standard_normal((3, 8)) / 4).astype(np.float32)
+    codes = chance.integers(0, 3, 50).astype(np.int32)
+    asked, seen = query - points[codes], vectors - points[codes]
+    wanted = (asked * seen).sum(axis=1) / np.linalg.norm(asked, axis=1) / np.linalg.norm(seen, axis=1)
+    assert np.allclose(rank.meaning(query, vectors, points, codes), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_shapes(count: int) -> None:
     """Every vector has one score from -1 to 1, also where it lies on its centre."""
     vectors = np.tile(unit([1, 0, 0]), (count, 1))
-    scores = rank.meaning(unit([1, 1, 0])[0], vectors, vectors.copy())
+    scores = rank.meaning(unit([1, 1, 0])[0], vectors, unit([1, 0, 0]), np.zeros(count, dtype=np.int32))
     assert scores.shape == (count,)
     assert (np.abs(scores) <= 1).all()
 
