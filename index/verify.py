@@ -19,7 +19,8 @@ from retrieval.search import Parts, open_parts
 
 LEAST = 0.95  # recall of the nearest ten
 _NEAREST = 10
-_SAMPLES = 500
+_SAMPLES = 500  # searches
+_ENCODED = 100  # descriptions; each takes as long as it took to build
 _SHOWN = 20  # descriptions with a fault that are named
 _BLOCK = 16_384  # vectors compared at once: 25 MB of 384 numbers each
 # By whether vectors are stored exactly: the least cosine of a text's vector and the one stored for it (two processors
@@ -65,7 +66,7 @@ def verify(version: Version, encoder: Encoder, exact: Vectors | None = None) -> 
     if faults := [*islice(_rows(manifest, parts), _SHOWN), *_vectors(parts)]:
         return Report(tuple(checks), tuple(faults))
     checks += ["descriptions: each is whole, in order, of a known culture and origin", "vectors: each has length 1"]
-    samples = _sample(manifest.descriptions)
+    samples = _sample(manifest.descriptions, _ENCODED)
     found = _alike(parts, manifest, samples, encoder)
     recall = _recall(parts, exact)
     checks.append(f"encoder: {found:.0%} of {len(samples)} descriptions have the vector that {encoder.id} gives them")
@@ -146,5 +147,5 @@ def _blocks(parts: Parts, exact: Vectors | None) -> Iterator[tuple[int, Vectors]
         yield start, parts.vectors.reconstruct(rows) if exact is None else exact[rows]
 
 
-def _sample(count: int) -> npt.NDArray[np.int64]:
-    return np.unique(np.linspace(0, count - 1, min(count, _SAMPLES)).astype(np.int64))
+def _sample(count: int, most: int = _SAMPLES) -> npt.NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))

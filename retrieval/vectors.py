@@ -17,10 +17,10 @@ Rows = npt.NDArray[np.int64]
 _faiss: Any = faiss  # the types that it comes with lack the named arguments of its parameters
 
 # A restricted search is exact whatever the kind: probing fewer lists finds a culture's own rows only for queries that
-# lie near it. Measured at a million vectors (docs/performance.md): a run of rows costs 0.4 ms, reading vectors one by
-# one 3 to 5 µs each, a bitmap over every list 13 ms.
+# lie near it. Measured at a million vectors (docs/performance.md): a run of rows costs 0.7 ms, reading vectors one by
+# one 3 to 5 µs each, a bitmap over every list 5 to 13 ms: a two-hundredth of the rows is read in less.
 _RUNS = 16
-_READ = 1_000
+_READ = 200
 _BLOCK = 500  # vectors read at once; FAISS starts threads from 1000, which one query has no use for
 _EACH = 40  # vectors to train with for each list; FAISS asks for 39
 _TRAINED = 20_000  # but no fewer than these: a number beyond the least and the greatest of them is cut off
@@ -135,7 +135,7 @@ class Store:
             runs = zip(firsts.tolist(), lasts.tolist(), strict=True)
             found = [self._near(vector, k, _faiss.IDSelectorRange(first, last + 1, True)) for first, last in runs]
             return np.concatenate([each[0] for each in found]), np.concatenate([each[1] for each in found])
-        if len(rows) <= _READ:
+        if len(rows) <= len(self) // _READ:
             blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
             return np.concatenate([self._index.reconstruct_batch(block) @ vector for block in blocks]), rows
         allowed = np.zeros(len(self), dtype=bool)
