@@ -8,7 +8,7 @@ import re
 import sys
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from index.change import Carried, Serving
 from index.texts import Known
 from index.verify import verify as check_version
 from retrieval import encoder, search
-from retrieval.description import Description
+from retrieval.description import KNOWLEDGE, Description
 from retrieval.layout import IndexUnusable, Layout, Manifest, Version
 
 OK, FAILED, UNUSABLE = 0, 1, 2
@@ -69,7 +69,12 @@ def add(options: argparse.Namespace) -> Outcome:
             added[name] += records.read(
                 file, format, culture=options.culture, fields=fields, origin=name, registry=old.parts.cultures
             )
-        return _change(options, layout, old, change.add(old, added))
+        outcome = _change(options, layout, old, change.add(old, added))
+    if outcome.data["version"] != old.manifest.version:
+        before = {name: told["rows"] for name, told in old.manifest.added.items() if name in added}
+        said = (f"index: the {rows} rows of {name} that were there are replaced" for name, rows in before.items())
+        return replace(outcome, errors=tuple(said))
+    return outcome
 
 
 def remove(options: argparse.Namespace) -> Outcome:
@@ -77,6 +82,8 @@ def remove(options: argparse.Namespace) -> Outcome:
     layout = _layout(options)
     if sum(map(bool, (options.ids, options.culture, options.added))) != 1:
         raise IndexUnusable("say what to remove, and only one of them: ids, --culture ID, --added NAME")
+    if options.added == KNOWLEDGE:
+        raise IndexUnusable("the knowledge was not added; name its ids, or a culture with --culture ID")
     with publish.lock(layout):
         old = change.serving(layout)
         culture = options.culture and (old.parts.cultures.find(options.culture) or options.culture)

@@ -115,6 +115,8 @@ def remake(guard: Guard, index: Index) -> Guard:
         SettingsUnusable: the settings name a culture that this version's registry lacks.
     """
     made = with_index(guard, index)
+    if made.names is guard.names:  # the same registry: nothing else depends on the index
+        return made
     return replace(
         made,
         policies=make_policies(made.settings, index.cultures),
@@ -132,8 +134,8 @@ def create_app(guard: Guard) -> FastAPI:
         following = asyncio.create_task(follower.run())
         yield
         following.cancel()
-        await disconnect(guard)
-        guard.workers.shutdown(wait=False, cancel_futures=True)
+        await disconnect(follower.guard)
+        follower.guard.workers.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPIOffline(
         title="Comity", version=__version__, description=openapi.DESCRIPTION, lifespan=lifespan, redoc_url=None

@@ -8,8 +8,8 @@ from itertools import islice
 from retrieval import words
 from service.turn import Message
 
-_CHARS = 2_000  # more than an encoder reads
-_BEFORE = 600  # of each earlier message
+_CHARS = 1_000  # about as much as the default encoder reads: what is beyond would be cut off at the end
+_BEFORE = 400  # of each earlier message
 _ENOUGH = 5  # words with a meaning from which a message speaks for itself
 
 

@@ -44,8 +44,10 @@ def main(arguments: list[str]) -> int:
         logs.uncalibrated(enforcing, guard.judge.name)
     _settle()
     signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, then raises the signal again: that is a proper end
+    app = create_app(guard)
+    del guard  # else the first version of the index would stay in memory when another serves
     uvicorn.run(
-        create_app(guard),
+        app,
         host=loaded.server.host,
         port=loaded.server.port,
         log_config=None,

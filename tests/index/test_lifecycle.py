@@ -88,7 +88,7 @@ def test_add_again(run: Run, layout: Layout, office: Path) -> None:
     name = layout.current().root.name
     assert run("add", str(office)) == Said(0, f"index: version {name} holds exactly that already\n", "")
     write(office, [{**OFFICE[0], "statement": "Phones are allowed again at lunch in Osaka."}])
-    assert run("add", str(office)).code == 0
+    assert run("add", str(office)).err == "index: the 2 rows of office that were there are replaced\n"
     assert origins(layout) == {"knowledge": 6, "office": 1}
     found = opened(layout).descriptions.find("jp-phones")
     assert found is not None
@@ -224,7 +224,7 @@ def test_remove(
         (["--culture", "TH"], "there is no description of TH in version"),
         (["--culture", "nowhere"], "there is no description of nowhere in version"),
         (["--added", "office"], "there is no description of office in version"),
-        (["--added", "knowledge"], "no description would be left"),
+        (["--added", "knowledge"], "the knowledge was not added"),
         ([], "say what to remove"),
         ([KNOWN, "--culture", "JP"], "say what to remove"),
     ],

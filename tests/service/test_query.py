@@ -40,4 +40,4 @@ def test_long_message() -> None:
     )
     assert found.startswith("How do I greet my host?")
     assert found.endswith("What do I bring to dinner?")
-    assert len(found) <= 2_001
+    assert len(found) <= 1_001
