@@ -98,10 +98,12 @@ def _elsewhere(task: Task, known: Names) -> Iterable[Task]:
     most = DetectionSettings().max_chars
     base = task.name.split(",")[0]
     yield task.narrowed(f"{base}, any culture", lambda query: ())
-    yield task.narrowed(f"{base}, culture detected", lambda query: ids(query.text, known, most))
+    yield task.narrowed(f"{base}, culture detected, else any", lambda query: ids(query.text, known, most))
     unnamed = Task(base, tuple(_unnamed(query, known) for query in task.queries), task.candidates, task.cultures)
     yield unnamed.narrowed(f"{base}, names taken out, culture known", lambda query: (query.culture,))
-    yield unnamed.narrowed(f"{base}, names taken out, culture detected", lambda query: ids(query.text, known, most))
+    yield unnamed.narrowed(
+        f"{base}, names taken out, culture detected, else any", lambda query: ids(query.text, known, most)
+    )
 
 
 def _unnamed(query: Query, known: Names) -> Query:
@@ -124,7 +126,7 @@ def _own(index: Index, known: Names, limit: int | None, draws: Draws) -> Section
     most = DetectionSettings().max_chars
     ways: dict[str, Callable[[Query], tuple[str, ...]]] = {
         "own queries, culture known": lambda query: (query.culture,),
-        "own queries, culture detected": lambda query: ids(query.text, known, most),
+        "own queries, culture detected, else any": lambda query: ids(query.text, known, most),
         "own queries, whole index": lambda query: (),
     }
     lines = []

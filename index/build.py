@@ -97,8 +97,9 @@ def build(content: Content, root: Path, layout: Layout, way: Way) -> Version:
         name = _write(content, beside, layout, way)
         if knowledge_hash(root) != content.knowledge:
             raise IndexUnusable(f"{root} changed while the index was built; run `comity index build` again")
-        layout.left.unlink(missing_ok=True)  # who builds wants this knowledge, whatever was rolled back before
-        return publish.publish(beside, layout, name, way.keep)
+        published = publish.publish(beside, layout, name, way.keep)
+    layout.left.unlink(missing_ok=True)  # who builds wants this knowledge, whatever was rolled back before
+    return published
 
 
 def change(content: Content, layout: Layout, way: Way) -> Version:
@@ -118,6 +119,9 @@ def _write(content: Content, beside: Version, layout: Layout, way: Way) -> str:
         raise IndexUnusable("no description would be left in the index; the serving version is unchanged")
     said = [texts.of(row, way.fields) for row in content.rows]
     vectors = texts.vectors(said, way.encoder, way.known)
+    if len(broken := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
+        id = content.rows[broken[0]].id
+        raise IndexUnusable(f"the encoder gave what is no vector for {id}; the serving version is unchanged")
     try:
         name = _files(content, beside, layout, way, vectors)
     except (OSError, RuntimeError) as error:  # FAISS raises the latter when it cannot write

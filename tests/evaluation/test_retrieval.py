@@ -176,9 +176,9 @@ def test_measure(adaculturesafe: Path) -> None:
     assert [line.name for line in lines] == [
         "adaculturesafe safety, culture known",
         "adaculturesafe safety, any culture",
-        "adaculturesafe safety, culture detected",
+        "adaculturesafe safety, culture detected, else any",
         "adaculturesafe safety, names taken out, culture known",
-        "adaculturesafe safety, names taken out, culture detected",
+        "adaculturesafe safety, names taken out, culture detected, else any",
     ]
     assert [line.counts["candidates, mean"] for line in lines] == [2, 3, 3, 2, 3]
     assert set(lines[0].figures) == {"R@1", "R@5", "MRR"}

@@ -222,6 +222,25 @@ def test_several_fields(layout: Layout) -> None:
         assert opened.find("", encoder.encode([text])[0], (), 1, -1)[0].description.id == id
 
 
+class Broken(shelf.Hashing):
+    """An encoder that gives no number for one text."""
+
+    def encode(self, texts: list[str]) -> Vectors:
+        """Give what the other one gives, but for that text."""
+        found = super().encode(texts)
+        found[[text == "x-b" for text in texts]] = np.nan
+        return found
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_encoder_gives_no_number(layout: Layout, kind: str) -> None:
+    """A vector that holds no number is told of by the description's id, whatever the kind."""
+    content = many([shelf.row("x-a", "JP"), shelf.row("x-b", "JP")])
+    with pytest.raises(IndexUnusable, match="the encoder gave what is no vector for x-b"):
+        build.change(content, layout, Way(cast(OnnxEncoder, Broken()), kind=kind))
+    assert layout.published() == []
+
+
 def test_nothing_is_left(layout: Layout) -> None:
     """An index of no descriptions is not built."""
     with pytest.raises(IndexUnusable, match="no description would be left in the index"):
