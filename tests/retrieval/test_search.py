@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from retrieval import rank, search
 from retrieval.cultures import Culture, Cultures
 from retrieval.encoder import Vectors
 from retrieval.search import Index
@@ -124,3 +128,60 @@ def test_committed_knowledge(guard: Guard) -> None:
         for vector, row in zip(vectors, rows, strict=True)
     ]
     assert [(row.id,) for row in rows] == [tuple(passage.description.id for passage in each) for each in nearest]
+
+
+def made(folder: Path, vectors: Vectors, texts: Sequence[str], registry: Cultures, **parts: Any) -> Index:
+    """Give an index of descriptions of Japan with these vectors and statements."""
+    rows = [shelf.row(f"row-{number:04}", "JP", text) for number, text in enumerate(texts)]
+    opened = replace(shelf.parts(folder, rows, vectors, registry), **parts)
+    return Index(shelf.manifest(rows, vectors.shape[1]), opened, shelf.Hashing(vectors.shape[1]))
+
+
+def test_what_a_culture_shares_counts_for_nothing(tmp_path: Path, registry: Cultures) -> None:
+    """Seen from the culture's centre, what the query shares with one description alone tells far more."""
+    vectors = np.asarray([[0.9, 0.0, 0.435, 0], [0.8, 0.6, 0, 0]], dtype=np.float32)
+    query = np.asarray([0.95, 0.312, 0, 0], dtype=np.float32)
+    centre = np.asarray([[0.85, 0.05, 0.2, 0]], dtype=np.float32)
+    plain = made(tmp_path, vectors, ["a", "b"], registry)
+    centred = made(tmp_path, vectors, ["a", "b"], registry, centres=centre)
+    near = vectors @ query / np.linalg.norm(vectors, axis=1)
+    assert near[1] > near[0]
+    assert [passage.description.id for passage in plain.find("", query, (), 2, -1)] == ["row-0001", "row-0000"]
+    scores = {passage.description.id: passage.score for passage in centred.find("", query, (), 2, -1)}
+    assert scores["row-0001"] - scores["row-0000"] > 5 * (near[1] - near[0])
+
+
+def test_words_decide_between_equals(tmp_path: Path, registry: Cultures) -> None:
+    """Of two descriptions that mean the same to the encoder the one that shares words with the query is first."""
+    vectors = np.asarray([[0.6, 0.8, 0], [0.6, -0.8, 0]], dtype=np.float32)
+    index = made(tmp_path, vectors, ["Guests bring flowers.", "Guests bring chrysanthemums."], registry)
+    found = index.find("chrysanthemum", np.asarray([1, 0, 0], dtype=np.float32), (), 2, -1)
+    assert [passage.description.id for passage in found] == ["row-0001", "row-0000"]
+
+
+def test_near_repeats(tmp_path: Path, registry: Cultures) -> None:
+    """Of descriptions that say nearly the same only the best is given."""
+    vectors = np.asarray([[0.8, 0.6, 0], [0.81, 0.586, 0], [0.5, 0, 0.866]], dtype=np.float32)
+    index = made(tmp_path, vectors, ["a", "b", "c"], registry)
+    found = index.find("", np.asarray([1, 0, 0], dtype=np.float32), (), 3, -1)
+    assert [passage.description.id for passage in found] == ["row-0001", "row-0002"]
+
+
+@pytest.mark.parametrize("wanted", [(), ("JP",)])
+def test_many_descriptions(
+    tmp_path: Path, registry: Cultures, monkeypatch: pytest.MonkeyPatch, wanted: tuple[str, ...]
+) -> None:
+    """Where not all can be scored, the nearest and those that share words are what scoring all would give."""
+    chance = np.random.default_rng(3)
+    vectors = chance.standard_normal((600, 32))
+    unit = np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+    texts = [f"custom number{number} of tea{number % 7}" for number in range(600)]
+    index = made(tmp_path, unit, texts, registry)
+    queries = [(f"number{number}", unit[number + 1]) for number in range(0, 500, 50)]
+    monkeypatch.setattr(rank, "LEXICAL", 1.0)  # so that a shared word wins wherever its description lies
+    whole = [index.find(text, vector, wanted, 3, 0) for text, vector in queries]
+    monkeypatch.setattr(search, "_ALL", 100)
+    monkeypatch.setattr(search, "_NEAR", 60)
+    assert whole == [index.find(text, vector, wanted, 3, 0) for text, vector in queries]
+    for (text, _), found in zip(queries, whole, strict=True):
+        assert found[0].description.id == f"row-{int(text.removeprefix('number')):04}"

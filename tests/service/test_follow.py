@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import shutil
 import threading
@@ -10,22 +11,26 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from index.__main__ import main as index_command
 from retrieval import search
 from retrieval.layout import Layout
-from service import logs
+from service import follow, logs
 from service.app import create_app, remake
-from service.follow import Follower
+from service.chat import guard_of
+from service.follow import Follower, with_index
 from service.guard import Guard
 from service.metrics import Metrics
 from service.queries import Queries
 from service.settings import Settings
 from tests.conftest import ROOT, Kept, until
+from tests.shelf import Hashing
 from tests.upstream import serve
 
 ROWS = [{"id": "jp-lift-quiet", "culture": "JP", "statement": "In many Japanese office lifts people keep silent."}]
@@ -225,3 +230,53 @@ def test_policy_of_a_lost_culture(guard: Guard, layout: Layout, tmp_path: Path) 
     follower = asyncio.run(run())
     assert follower.guard is held
     assert follower.trouble is not None
+
+
+def test_refused_version_is_tried_again(
+    guard: Guard, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The log tells of a version that is refused, once; it is tried again, and followed once it is mended."""
+    name = add(layout, tmp_path)
+    file = layout.version(name).vectors
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
+    follower = Follower(guard, remake)
+
+    async def look(times: int) -> None:
+        for _ in range(times):
+            await follower.look()
+
+    capfd.readouterr()
+    monkeypatch.setattr(follow, "_AGAIN_S", 0)
+    asyncio.run(look(3))
+    told = "".join(capfd.readouterr())
+    assert (told.count("index refused"), told.count(name) > 0) == (1, True)
+    assert follower.guard is guard
+    file.write_bytes(whole)
+    monkeypatch.setattr(follow, "_AGAIN_S", 3600)
+    asyncio.run(look(1))
+    assert follower.guard is guard
+    monkeypatch.setattr(follow, "_AGAIN_S", 0)
+    asyncio.run(look(1))
+    assert (follower.guard.index.manifest.version, follower.trouble) == (name, None)
+
+
+def test_other_encoder(guard: Guard) -> None:
+    """A version of another encoder gets a queue of its own: vectors of two encoders are never compared."""
+    index = copy.copy(guard.index)
+    index.encoder = Hashing(guard.index.manifest.dimension)
+    made = with_index(guard, index)
+    assert made.queries is not guard.queries
+    vector = asyncio.run(made.queries.encode("tea"))
+    assert (vector == index.encoder.encode(["tea"])[0]).all()
+    assert with_index(guard, copy.copy(guard.index)).queries is guard.queries
+
+
+def test_parts_of_a_request(guard: Guard) -> None:
+    """However often a request asks for the live parts, it gets those that it began with."""
+    follower = SimpleNamespace(guard=guard)
+    scope = {"type": "http", "headers": [], "app": SimpleNamespace(state=SimpleNamespace(follower=follower))}
+    begun = guard_of(Request(scope))
+    follower.guard = replace(guard)
+    assert guard_of(Request(scope)) is begun is guard
+    assert guard_of(Request({**scope, "state": {}})) is follower.guard

@@ -6,6 +6,7 @@ import pytest
 
 from service.query import query
 from service.turn import Message
+from tests.conftest import Serve
 
 OTHER = "How do people in Lima greet each other at work?"
 GIFT, FLOWERS = "日本の家に招かれました。手土産は何がいいですか。", "花は?"
@@ -41,3 +42,15 @@ def test_long_message() -> None:
     assert found.startswith("How do I greet my host?")
     assert found.endswith("What do I bring to dinner?")
     assert len(found) <= 1_001
+
+
+def test_follow_up(service: Serve) -> None:
+    """A question that means nothing alone is grounded in what it refers to."""
+    talk = [
+        {"role": "user", "content": "We are invited to a home in Osaka. Do we keep our shoes on at the entrance?"},
+        {"role": "assistant", "content": "No."},
+        {"role": "user", "content": "Why is that?"},
+    ]
+    said = service().post("/v1/chat/completions", json={"model": "comity-extractive", "messages": talk})
+    assert said.headers["x-comity-grounding"] == "grounded"
+    assert "shoes" in said.json()["choices"][0]["message"]["content"].split("2. ")[0]
