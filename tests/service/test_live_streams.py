@@ -90,6 +90,8 @@ def test_pings_within_a_live_stream(service: Serve, backend: Raw, policy: dict[s
         seen = ""
         while ": ping" not in seen.partition(FIRST)[2]:
             seen += next(texts)
+    assert seen.partition(FIRST)[2].endswith(": ping\n\n")
+    assert "[DONE]" not in seen
 
 
 def test_official_client_reads_a_stopped_stream(service: Serve, backend: Raw) -> None:
