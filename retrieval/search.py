@@ -20,6 +20,7 @@ from retrieval.words import Words
 
 _ALL = 4_000  # descriptions up to which each is scored: under 3 ms on one core
 _NEAR = 200  # candidates by meaning, and as many by words, where there are more
+_WORDED = 2.0  # points of BM25 under which words alone say nothing; nine in ten of our own queries reach it
 Codes = npt.NDArray[np.int32]
 
 
@@ -76,14 +77,13 @@ class Index:
             vector: its unit vector by the index's encoder, shape (dimension,); one that holds no number finds nothing.
             wanted: culture ids; empty means the whole index.
         """
-        rows = self._candidates(text, vector, self.members(wanted))
-        if k < 1 or not len(rows):
+        if k < 1 or not np.isfinite(vector).all():
             return ()
+        lexical = self._words.scores(text)
+        rows = self._candidates(vector, lexical, self.members(wanted), max(k, _NEAR))
         vectors = self._vectors.reconstruct(rows)
-        scores = (
-            rank.meaning(vector, vectors, self._centres, self._culture[rows])
-            + rank.LEXICAL * self._words.scores(text)[rows]
-        )
+        near = rank.meaning(vector, vectors, self._centres, self._culture[rows])
+        scores = near + rank.LEXICAL * lexical[rows]
         order = np.lexsort((rows, -scores))
         order = order[scores[order] >= min_score]
         kept = rank.distinct([int(place) for place in order], vectors, k)
@@ -92,25 +92,26 @@ class Index:
     def by_words(self, text: str, wanted: tuple[str, ...], k: int) -> tuple[Passage, ...]:
         """Give at most k descriptions by their words alone: what is left where encoding fails.
 
-        The score is what words add to the score of `find`.
+        The score is what words add to the score of `find`; a word or two that many descriptions hold are not enough.
         """
-        rows, scores = self.members(wanted), self._words.scores(text)
-        rows = np.arange(len(scores)) if rows is None else rows
-        best = [int(row) for row in rows[np.lexsort((rows, -scores[rows]))][: max(0, k)] if scores[row]]
-        return tuple(Passage(self.descriptions[row], rank.LEXICAL * float(scores[row])) for row in best)
+        scores = self._words.scores(text)
+        rows = _among(self.members(wanted), scores >= _WORDED)
+        order = np.lexsort((rows, -scores[rows]))
+        kept = rank.distinct([int(place) for place in order], self._vectors.reconstruct(rows), max(0, k))
+        return tuple(
+            Passage(self.descriptions[int(rows[place])], rank.LEXICAL * float(scores[rows[place]])) for place in kept
+        )
 
-    def _candidates(self, text: str, vector: Vectors, rows: Rows | None) -> Rows:
+    def _candidates(self, vector: Vectors, lexical: rank.Scores, rows: Rows | None, most: int) -> Rows:
         """Give the rows worth scoring: all of a few, else those that are near by meaning or share the rarest words."""
-        if not np.isfinite(vector).all():
-            return np.empty(0, dtype=np.int64)
         count = len(self.descriptions) if rows is None else len(rows)
         if count <= _ALL:
             return np.arange(count) if rows is None else rows
-        _, near = self._vectors.search(vector, rows, _NEAR)
-        scores = self._words.scores(text)
-        among = np.arange(len(scores)) if rows is None else rows
-        by_words = among[np.argpartition(-scores[among], _NEAR)[:_NEAR]]
-        return np.union1d(near, by_words[scores[by_words] > 0])
+        _, near = self._vectors.search(vector, rows, most)
+        sharing = _among(rows, lexical > 0)
+        if len(sharing) > most:
+            sharing = sharing[np.argpartition(-lexical[sharing], most)[:most]]
+        return np.union1d(near, sharing)
 
     def covers(self, culture: str) -> bool:
         """Tell whether the index describes this culture or one that it inherits from."""
@@ -124,6 +125,11 @@ class Index:
         codes = [self._codes[id] for id in ids if id in self._codes]
         groups = [self._rows[self._begins[code] : self._begins[code + 1]] for code in codes]
         return np.sort(np.concatenate(groups)) if groups else np.empty(0, dtype=np.int64)
+
+
+def _among(rows: Rows | None, wanted: npt.NDArray[np.bool_]) -> Rows:
+    """Give those of some rows, None is all, for which something holds."""
+    return np.flatnonzero(wanted) if rows is None else rows[wanted[rows]]
 
 
 def open_current(root: Path, encoder_name: str) -> Index:

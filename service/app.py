@@ -126,16 +126,17 @@ def remake(guard: Guard, index: Index) -> Guard:
 
 def create_app(guard: Guard) -> FastAPI:
     """Give the ASGI application around assembled parts."""
-
     follower = Follower(guard, remake)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(follower.run())
-        yield
-        following.cancel()
-        await disconnect(follower.guard)
-        follower.guard.workers.shutdown(wait=False, cancel_futures=True)
+        try:
+            yield
+        finally:
+            following.cancel()
+            await disconnect(follower.guard)
+            follower.guard.workers.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPIOffline(
         title="Comity", version=__version__, description=openapi.DESCRIPTION, lifespan=lifespan, redoc_url=None

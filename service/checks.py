@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from retrieval.description import Description
 from retrieval.search import Passage
-from service import interop, pipeline, wire
+from service import interop, lookup, pipeline, wire
 from service.chat import forwarded, guard_of, hinted, read, request_id
 from service.errors import GuardrailUnavailable, InvalidRequest
 from service.guard import Guard
@@ -86,7 +86,7 @@ async def retrieve(body: Json, id: str, guard: Guard) -> Json:
         raise InvalidRequest("k must be a whole number from 1 to 1000", param="k")
     cultures = _cultures(body, guard)
     try:
-        passages = await pipeline.retrieve(query, cultures, guard, k=k)
+        passages = await lookup.retrieve(query, cultures, guard, k=k)
     except Exception as error:  # noqa: BLE001 - whatever broke, there is nothing else to give here
         guard.metrics.failed("retrieve", error)
         raise GuardrailUnavailable("looking descriptions up failed; try again", stage="retrieve") from None

@@ -10,19 +10,17 @@ from typing import Any, Literal
 from starlette.requests import Request
 
 from retrieval.description import Description
-from service import assess, gate, generate, pipeline, wire
+from service import assess, gate, generate, lookup, pipeline, query, wire
 from service.assess import Case
 from service.chat import forwarded, hinted
 from service.errors import GuardrailUnavailable, InvalidRequest
 from service.guard import Guard
 from service.judge import Exchange
-from service.policy import Chosen, OnError
+from service.policy import Chosen
 from service.turn import AXES, Axis, Detection, Grounding, Json, Message, Turn, Verdict
 
 MOST_TEXTS = 256
 UNKNOWN: list[Json] = [{"role": "user", "content": ""}]  # the conversation of a text of which nothing more is known
-_MAX_WORDS = 2_000  # characters that are searched by words
-_DOING = {"detect": "detecting cultures", "retrieve": "looking descriptions up"}
 _AT_ONCE = 8  # texts of one request that are looked up and judged at a time
 
 
@@ -173,24 +171,15 @@ async def looked_up(
     try:
         detection = await pipeline.understand(whole, guard)
     except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
-        _failed("detect", error, guard, chosen.policy.on_error.detect)
+        guard.metrics.failed("detect", error)
+        if chosen.policy.on_error.detect == "block":
+            raise GuardrailUnavailable("detecting cultures failed; try again", stage="detect") from None
         detection = Detection(abstained="failed")
     if asked.descriptions is not None:
         return detection, asked.descriptions
-    settings = guard.settings.retrieval
-    cultures = tuple(id for id in detection.ids if guard.index.covers(id))[: settings.max_cultures]
-    if not settings.enabled or not cultures:
+    cultures = lookup.described(detection, guard)
+    if not guard.settings.retrieval.enabled or not cultures:
         return detection, ()
-    query, policy = asked.question or asked.text, chosen.policy.on_error.retrieve
-    try:
-        passages = await pipeline.retrieve(query, cultures, guard)
-    except Exception as error:  # noqa: BLE001 - the same
-        _failed("retrieve", error, guard, policy)
-        passages = guard.index.by_words(query[:_MAX_WORDS], cultures, settings.k) if policy == "degrade" else ()
+    text = query.query(asked.messages) or asked.text
+    passages, _ = await lookup.look_up(text, cultures, guard, chosen.policy.on_error.retrieve)
     return detection, tuple(passage.description for passage in passages if not passage.description.harmful)
-
-
-def _failed(stage: Literal["detect", "retrieve"], error: Exception, guard: Guard, policy: OnError) -> None:
-    guard.metrics.failed(stage, error)
-    if policy == "block":
-        raise GuardrailUnavailable(f"{_DOING[stage]} failed; try again", stage=stage) from None

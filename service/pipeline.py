@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, contextmanager
@@ -11,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from retrieval.search import Passage
-from service import assess, flow, gate, generate, ground, query, rewrite
+from service import assess, flow, gate, generate, ground, lookup, query, rewrite
 from service.assess import Case, Judged
 from service.detect import detect
 from service.errors import GuardrailUnavailable, envelope
@@ -26,7 +24,6 @@ from service.report import blocked, detail
 from service.turn import Detection, End, Facts, Grounding, Head, Json, Opening, Path, Piece, Turn, Verdict
 from service.wire import dumps
 
-_QUERY_CHARS = 2_000  # more than the encoder reads
 _LONG = 20_000  # characters from which detection is done off the event loop
 _NOTHING = Remedy({}, {})
 _ROLES = ("setting", "audience", "subject", "user")  # in the order that grounding uses
@@ -257,49 +254,25 @@ async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
     return found
 
 
-async def retrieve(text: str, cultures: tuple[str, ...], guard: Guard, *, k: int | None = None) -> tuple[Passage, ...]:
-    """Find the descriptions that matter to a text, encoding off the event loop.
-
-    Raises:
-        TimeoutError: it took longer than `retrieval.timeout_s`.
-    """
-    settings = guard.settings.retrieval
-    if not text.strip():
-        return ()
-    async with asyncio.timeout(settings.timeout_s):
-        vector = await guard.queries.encode(text[:_QUERY_CHARS])
-        if not math.isfinite(vector.sum()):
-            raise ArithmeticError("the encoder gave what is no vector")
-        find = partial(guard.index.find, text, vector, cultures, settings.k if k is None else k, settings.min_score)
-        return await asyncio.get_running_loop().run_in_executor(None, find)
-
-
 async def _ground(turn: Turn, detection: Detection, chosen: Chosen, guard: Guard, clock: Clock) -> Grounding:
     settings = guard.settings
     if not settings.retrieval.enabled:
         return Grounding("off")
-    cultures = tuple(id for id in detection.ids if guard.index.covers(id))[: settings.retrieval.max_cultures]
+    cultures = lookup.described(detection, guard)
     if not cultures:
         return Grounding("none")
-    asked, lessened = query.query(turn.messages), False
-    try:
-        with clock.stage("retrieve"):
-            passages = await retrieve(asked, cultures, guard)
-    except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
-        guard.metrics.failed("retrieve", error)
-        policy = chosen.policy.on_error.retrieve
-        if policy == "block":
-            raise GuardrailUnavailable("looking descriptions up failed; try again", stage="retrieve") from None
-        if policy == "allow":
-            return Grounding("failed")
-        passages, lessened = guard.index.by_words(asked, cultures, settings.retrieval.k), True
+    with clock.stage("retrieve"):
+        asked, on_error = query.query(turn.messages), chosen.policy.on_error.retrieve
+        passages, failed = await lookup.look_up(asked, cultures, guard, on_error)
+    if failed and not passages:
+        return Grounding("failed")
     if not settings.grounding.enabled:
         kept = tuple(passage for passage in passages if not passage.description.harmful)
         return Grounding("off", kept)  # the judge reads them all the same
     with clock.stage("ground"):
         grounding = ground.notes(passages, cultures, settings.grounding.max_tokens)
     guard.metrics.retrieved(grounding)
-    if lessened:
+    if failed:
         return replace(grounding, status="lessened" if grounding.passages else "failed")
     return grounding
 

@@ -21,15 +21,14 @@ def query(messages: Sequence[Message]) -> str:
     asked = [message.text.strip() for message in messages if message.role == "user" and message.text.strip()]
     if not asked:
         return ""
-    found = _ends(asked[-1], _CHARS)
+    found = cut(asked[-1])
     for before in asked[-2:-4:-1]:
         if len(list(islice(words.tokens(found), _ENOUGH))) >= _ENOUGH:
             break
-        found = f"{_ends(before, _BEFORE)}\n{found}"
+        found = f"{cut(before, _BEFORE)}\n{found}"
     return found
 
 
-def _ends(text: str, most: int) -> str:
-    if len(text) <= most:
-        return text
-    return f"{text[: most // 2]}\n{text[-most // 2 :]}"
+def cut(text: str, most: int = _CHARS) -> str:
+    """Give the beginning and the end of a text, as much as is looked up."""
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}\n{text[-most // 2 :]}"
