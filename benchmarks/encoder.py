@@ -31,7 +31,7 @@ Times = dict[tuple[Precision, int], list[float]]  # milliseconds, by form and by
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export both forms into a temporary folder, encode in turns, print a table of medians and save the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.encoder")
-    parser.add_argument("--encoder", default="all-MiniLM-L6-v2", help="sentence-transformers model or folder")
+    parser.add_argument("--encoder", default="comity-minilm", help="sentence-transformers model or folder")
     parser.add_argument("--rounds", type=int, default=300, help="queries of each length and form, at least 2")
     parser.add_argument("--name", default="encoder", help="name of the file under benchmarks/results")
     options = parser.parse_args(arguments)

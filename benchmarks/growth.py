@@ -29,7 +29,7 @@ from retrieval import vectors as stores
 from retrieval.encoder import Vectors
 from retrieval.layout import Layout
 
-ENCODER = "all-MiniLM-L6-v2"
+ENCODER = "comity-minilm"
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 DESCRIPTIONS = 2_000
 TOKENS = (35, 90)

@@ -14,35 +14,42 @@ from retrieval import rank, words
 from retrieval.encoder import Encoder, Vectors
 from retrieval.words import Words
 
+DEEP = 50  # ranks beyond it count as not found
 _BATCH = 256
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Queries, and the candidate texts of each culture (each text once: equal texts are one candidate).
+    """Queries, and the keys of each culture's candidates (texts are their own keys: equal texts are one candidate).
 
-    `cultures` narrows each query's candidates down, one a query; none of them known means all candidates.
+    `cultures` narrows each query's candidates down, one a query; none of them known means all candidates, and None that
+    nothing is looked up.
     """
 
     name: str
     queries: tuple[Query, ...]
     candidates: Mapping[str, tuple[str, ...]]
-    cultures: tuple[tuple[str, ...], ...]
+    cultures: tuple[tuple[str, ...] | None, ...]
 
-    def narrowed(self, name: str, by: Callable[[Query], tuple[str, ...]]) -> Task:
+    def narrowed(self, name: str, by: Callable[[Query], tuple[str, ...] | None]) -> Task:
         """Give the same task with other cultures for its queries."""
         return replace(self, name=name, cultures=tuple(by(query) for query in self.queries))
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What of the search counts: whether cosines are seen from the culture's centre, and what words weigh."""
+    """What of the search counts: whether cosines are seen from the culture's centre, and what words weigh.
+
+    `distinct` leaves near repeats out, as the service does. A set counts one text as right, and not another that says
+    the same: with near repeats left out a target can be missed because its repeat was given.
+    """
 
     name: str
     centred: bool = True
     meaning: float = 1.0
     lexical: float = rank.LEXICAL
+    distinct: bool = False
 
 
 SERVED = Recipe("as served")
@@ -52,20 +59,19 @@ ABLATION = (
     Recipe("cosine and BM25", centred=False),
     Recipe("centred cosine alone", lexical=0.0),
     SERVED,
+    Recipe("as served, near repeats left out", distinct=True),
 )
 
 
 class Pool:
-    """The candidates of a task, encoded and indexed as `comity index build` does."""
+    """Candidates, each once: its culture and key, the text whose words are searched, and its vector."""
 
-    def __init__(self, candidates: Mapping[str, tuple[str, ...]], encoder: Encoder) -> None:
-        ids = sorted(candidates)
-        self.place = {(id, text): 0 for id in ids for text in candidates[id]}
-        self.place = {key: row for row, key in enumerate(self.place)}
-        self.codes = np.asarray([ids.index(culture) for culture, _ in self.place], dtype=np.int32)
-        texts = [text for _, text in self.place]
-        self.vectors = encode(texts, encoder.encode)
-        self.centres = rank.centres(self.vectors, self.codes, len(ids))
+    def __init__(self, keys: Sequence[tuple[str, str]], texts: Sequence[str], vectors: Vectors) -> None:
+        ids = sorted({culture for culture, _ in keys})
+        self.place = {key: row for row, key in enumerate(keys)}
+        self.codes = np.asarray([ids.index(culture) for culture, _ in keys], dtype=np.int32)
+        self.vectors = vectors
+        self.centres = rank.centres(vectors, self.codes, len(ids))
         self.words: Words = words.build(texts)
         self._codes = {id: code for code, id in enumerate(ids)}
 
@@ -85,12 +91,14 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Of each query the rank of its target, from 1 (0: it was not among the candidates), and the best scores.
+    """Of each query the rank of its target, from 1 (0: it was not found), and scores, -1 where there is none.
 
-    `answered` is the best score of all candidates, `unanswered` the best once the target is taken out.
+    `right` is the score of the target, `answered` the best of all candidates, `unanswered` the best once the target is
+    taken out.
     """
 
     ranks: Rows
+    right: npt.NDArray[np.float64]
     answered: npt.NDArray[np.float64]
     unanswered: npt.NDArray[np.float64]
 
@@ -102,16 +110,36 @@ def places(task: Task, pool: Pool, vectors: Mapping[str, Vectors], recipe: Recip
         vectors: one unit vector a query's text.
     """
     ranks = np.zeros(len(task.queries), dtype=np.int64)
-    best = np.zeros((2, len(task.queries)))
+    found = np.full((3, len(task.queries)), -1.0)
     for number, (query, cultures) in enumerate(zip(task.queries, task.cultures, strict=True)):
+        if cultures is None:
+            continue
         rows = pool.rows(cultures)
         scores = pool.scores(query.text, vectors[query.text], rows, recipe)
-        target = np.flatnonzero(rows == pool.place[query.culture, query.target])
-        if len(target):
-            ranks[number] = int((scores >= scores[target[0]]).sum())
-        others = np.delete(scores, target)
-        best[:, number] = scores.max(), others.max() if len(others) else -1.0
-    return Places(ranks, best[0], best[1])
+        is_target = rows == pool.place[query.culture, query.target]
+        order = np.lexsort((is_target, -scores))
+        kept = rank.distinct(order.tolist(), pool.vectors[rows], DEEP) if recipe.distinct else order[:DEEP]
+        ranks[number] = next((place for place, row in enumerate(kept, 1) if is_target[row]), 0)
+        for row, each in enumerate((scores[is_target], scores, scores[~is_target])):
+            found[row, number] = each.max(initial=-1.0)
+    return Places(ranks, *found)
+
+
+def scores(ranks: Rows) -> dict[str, list[float]]:
+    """Give the measures of each rank: whether it is the first, among the first five, and its reciprocal."""
+    each = [int(rank) for rank in ranks]
+    return {
+        "R@1": [float(rank == 1) for rank in each],
+        "R@5": [float(1 <= rank <= 5) for rank in each],
+        "MRR": [1 / rank if rank else 0.0 for rank in each],
+    }
+
+
+def of_texts(candidates: Mapping[str, tuple[str, ...]], encoder: Encoder) -> Pool:
+    """Encode the candidate texts of each culture, which are their own keys."""
+    keys = [(id, text) for id in sorted(candidates) for text in dict.fromkeys(candidates[id])]
+    texts = [text for _, text in keys]
+    return Pool(keys, texts, encode(texts, encoder.encode))
 
 
 def encode(texts: Sequence[str], by: Callable[[list[str]], Vectors]) -> Vectors:

@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--knowledge", type=Path, default=Path("knowledge"), help="folder of the knowledge base")
-    parser.add_argument("--encoder", default="all-MiniLM-L6-v2", help="sentence-transformers model or folder")
+    parser.add_argument("--encoder", default="comity-minilm", help="sentence-transformers model or folder")
     parser.add_argument("--precision", choices=get_args(Precision), default=SERVED, help="of the encoder's weights")
     parser.add_argument("--query-prompt", metavar="TEXT", help="set before a query (default: the model's own)")
     parser.add_argument("--passage-prompt", metavar="TEXT", help="set before a description (default: the model's own)")

@@ -165,7 +165,6 @@ def _files(content: Content, beside: Version, layout: Layout, way: Way, vectors:
         files={path.relative_to(beside.root).as_posix(): sha256(path) for path in files},
     )
     beside.write_manifest(manifest.sealed())
-    publish.sync(beside)
     return name
 
 

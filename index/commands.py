@@ -19,6 +19,7 @@ from index.change import Carried, Serving
 from index.texts import Known
 from index.verify import verify as check_version
 from retrieval import encoder, search
+from retrieval import vectors as stores
 from retrieval.description import KNOWLEDGE, Description
 from retrieval.layout import IndexUnusable, Layout, Manifest, Version
 
@@ -50,8 +51,11 @@ def build(options: argparse.Namespace) -> Outcome:
         made = export.export(options.encoder, layout, options.precision, options.query_prompt, options.passage_prompt)
         carried = Carried() if options.fresh else _carried(layout)
         content = builder.compose(found, options.knowledge, hashed, carried.added, carried.removed)
-        known = _known(layout, made.id) if options.if_changed else None
-        way = Way(made, texts.FIELDS, options.kind, options.keep, known)
+        kind, known = options.kind, None
+        with suppress(IndexUnusable):  # what cannot be opened has nothing to take over
+            if options.if_changed:
+                kind, known = _taken(options, change.serving(layout), made.id, len(content.rows))
+        way = Way(made, texts.FIELDS, kind, options.keep, known)
         return _published(layout, builder.build(content, options.knowledge, layout, way))
 
 
@@ -126,22 +130,26 @@ def show(options: argparse.Namespace) -> Outcome:
 
 def rollback(options: argparse.Namespace) -> Outcome:
     """Make the version before the serving one, or the one named, the serving one."""
-    layout = _layout(options)
+    layout = Layout(options.index)
+    name = _before(layout) if options.to is None else options.to
+    if name is None:
+        serving = layout.current().root.name
+        said = f"comity index: there is no version before {serving} in {layout.root}"
+        return Outcome(FAILED, "", {"version": serving}, (said,))
+    if name not in layout.published():
+        raise IndexUnusable(f"there is no version {name[:100]} in {layout.root}; `comity index show` lists them")
     with publish.lock(layout):
-        old, kept = layout.current(), layout.published()
-        earlier = [name for name in kept if name < old.root.name]
-        if options.to is None and not earlier:
-            said = f"comity index: there is no version before {old.root.name} in {layout.root}"
-            return Outcome(FAILED, "", {"version": old.root.name}, (said,))
-        name = earlier[-1] if options.to is None else options.to
-        if name not in kept:
-            raise IndexUnusable(f"there is no version {name[:100]} in {layout.root}; `comity index show` lists them")
         _check(layout, layout.version(name))
-        if name < old.root.name:
-            with suppress(IndexUnusable):  # a damaged version may be built again
-                publish.leave(layout, old.read_manifest())
+        with suppress(IndexUnusable):  # the pointer may be damaged, or what it names: that may be built again
+            if name < layout.current().root.name:
+                publish.leave(layout, layout.current().read_manifest())
         publish.point(layout, name)
     return Outcome(OK, f"index: version {name} is serving again", {"version": name})
+
+
+def _before(layout: Layout) -> str | None:
+    serving = layout.current().root.name
+    return max((name for name in layout.published() if name < serving), default=None)
 
 
 def _unchanged(options: argparse.Namespace, hashed: str) -> Manifest | None:
@@ -166,10 +174,10 @@ def _unchanged(options: argparse.Namespace, hashed: str) -> Manifest | None:
 
 def _encoder_id(options: argparse.Namespace) -> str | None:
     """Give the id that the encoder would have, or None where the model is nowhere to be seen."""
-    if options.encoder == model.DEFAULT:  # its weights are pinned; nobody need look for them
-        prompts = (options.query_prompt or "", options.passage_prompt or "")
-        return model.Model(model.DEFAULT, Path(), model.DEFAULT_SHA256, *prompts).id(options.precision)
     try:
+        if known := model.pinned(options.encoder):  # nobody need look for its weights
+            prompts = (options.query_prompt or "", options.passage_prompt or "")
+            return model.Model(options.encoder, Path(), known, *prompts).id(options.precision)
         return model.find(options.encoder, options.query_prompt, options.passage_prompt).id(options.precision)
     except IndexUnusable:
         return None
@@ -205,18 +213,20 @@ def _change(options: argparse.Namespace, layout: Layout, old: Serving, content: 
         said = f"index: version {old.manifest.version} holds exactly that already"
         return Outcome(OK, said, asdict(old.manifest))
     made = encoder.load(layout.encoder(old.manifest.encoder_id))
-    known = texts.known(old.manifest, old.parts, made.id)
-    way = Way(made, old.manifest.fields, options.kind, options.keep, known)
+    kind, known = _taken(options, old, made.id, len(content.rows))
+    way = Way(made, old.manifest.fields, kind, options.keep, known)
     return _published(layout, builder.change(content, layout, way))
 
 
-def _known(layout: Layout, encoder_id: str) -> Known | None:
-    """Give the vectors of the serving version, where they can be taken over."""
-    try:
-        old = change.serving(layout)
-    except IndexUnusable:
-        return None
-    return texts.known(old.manifest, old.parts, encoder_id)
+def _taken(options: argparse.Namespace, old: Serving, encoder_id: str, count: int) -> tuple[str | None, Known | None]:
+    """Give the kind of FAISS index that the next version is to have, and the vectors that it takes over.
+
+    A kind that is not the one chosen by size was asked for once, and is kept.
+    """
+    chosen = stores.choose(old.manifest.descriptions).name
+    kind = options.kind or (old.manifest.kind if old.manifest.kind != chosen else None)
+    exact = stores.choose(count, kind).exact
+    return kind, texts.known(old.manifest, old.parts, encoder_id, exact)
 
 
 def _check(layout: Layout, version: Version) -> None:

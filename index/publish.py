@@ -80,6 +80,7 @@ def publish(beside: Version, layout: Layout, name: str, keep: int) -> Version:
             shutil.rmtree(published.root, ignore_errors=True)  # never served, so no version to go back to
         raise
     _prune(layout, keep)
+    _drop_encoders(layout)
     return published
 
 
@@ -133,11 +134,29 @@ def _prune(layout: Layout, keep: int) -> None:
 
 
 def _sweep(layout: Layout) -> None:
-    """Delete what writers left over that died a day ago or earlier."""
-    for path in [*layout.root.glob(".build-*"), *layout.root.glob(".writing-*")]:
+    """Delete what writers left over that died; an encoder may be exported at this moment, so only what is a day old."""
+    exports = [path for path in (layout.root / "encoders").glob(".export-*") if _is_old(path)]
+    for path in [*layout.root.glob(".build-*"), *layout.root.glob(".writing-*"), *exports]:
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _DAY_S:
-                path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+
+
+def _drop_encoders(layout: Layout) -> None:
+    """Delete encoders that no version names any more; what was exported within a day may be wanted by the next."""
+    if (layout.root / "encoders").is_symlink():  # they are others' too
+        return
+    with suppress(IndexUnusable):  # what a broken version needs is not known
+        named = {layout.version(name).read_manifest().encoder_id for name in layout.published()}
+        for path in (layout.root / "encoders").glob("*"):
+            if path.name not in named and _is_old(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _DAY_S
+    except OSError:
+        return False
 
 
 def _replace(path: Path, text: str) -> None:

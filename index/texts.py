@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +21,7 @@ from retrieval.vectors import Store
 # which every description has, is first.
 FIELDS = ("statement", "offends", "questions")
 _BATCH = 32
+_BLOCK = 4_096  # descriptions whose texts' vectors are in memory at once
 Texts = tuple[tuple[str, ...], ...]  # of each field in turn
 
 
@@ -43,9 +45,13 @@ def whole(found: Description) -> str:
     return " ".join([found.statement, found.offends or "", *found.questions])
 
 
-def known(manifest: Manifest, parts: Parts, encoder_id: str) -> Known | None:
-    """Give the vectors of a version, or None where another encoder made them or they are not stored exactly."""
-    if manifest.encoder_id != encoder_id or not parts.vectors.kind.exact:
+def known(manifest: Manifest, parts: Parts, encoder_id: str, exact: bool) -> Known | None:
+    """Give the vectors of a version, or None where another encoder made them.
+
+    Args:
+        exact: what is made of them will hold vectors exactly; then those that were stored with a loss will not do.
+    """
+    if manifest.encoder_id != encoder_id or (exact and not parts.vectors.kind.exact):
         return None
     return Known({of(found, manifest.fields): row for row, found in enumerate(parts.descriptions)}, parts.vectors)
 
@@ -59,7 +65,8 @@ def vectors(said: Sequence[Texts], encoder: Encoder, known: Known | None) -> Vec
         return _made(said, encoder)
     rows = np.asarray([known.rows.get(texts, -1) for texts in said], dtype=np.int64)
     out = np.empty((len(said), known.store.dimension), dtype=np.float32)
-    out[rows >= 0] = known.store.reconstruct(rows[rows >= 0])
+    taken = known.store.reconstruct(rows[rows >= 0])
+    out[rows >= 0] = taken if known.store.kind.exact else _unit(taken)
     new = np.flatnonzero(rows < 0).tolist()
     if new:
         out[new] = _made([said[row] for row in new], encoder)
@@ -67,28 +74,35 @@ def vectors(said: Sequence[Texts], encoder: Encoder, known: Known | None) -> Vec
 
 
 def _made(said: Sequence[Texts], encoder: Encoder) -> Vectors:
+    total = sum(len(group) for texts in said for group in texts)
+    with tqdm(total=total, desc="encoding", unit="text", disable=None) as bar:
+        blocks = (said[start : start + _BLOCK] for start in range(0, len(said), _BLOCK))
+        return np.concatenate([_sums(block, encoder, bar) for block in blocks])
+
+
+def _sums(said: Sequence[Texts], encoder: Encoder, bar: tqdm[Any]) -> Vectors:
     flat = [text for texts in said for group in texts for text in group]
     share = np.asarray([1 / len(group) for texts in said for group in texts for _ in group], dtype=np.float32)
     begins = np.cumsum([0, *(sum(map(len, texts)) for texts in said[:-1])])
-    sums = np.add.reduceat(encode(encoder, flat) * share[:, None], begins, axis=0)
-    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), dtype=np.float32)
+    return _unit(np.add.reduceat(encode(encoder, flat, bar) * share[:, None], begins, axis=0))
 
 
-def encode(encoder: Encoder, texts: Sequence[str], doing: str = "encoding") -> Vectors:
-    """Encode on every core that the process may use, with a progress bar on a terminal; shape (texts, dimension)."""
+def _unit(vectors: Vectors) -> Vectors:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+
+
+def encode(encoder: Encoder, texts: Sequence[str], bar: tqdm[Any]) -> Vectors:
+    """Encode on every core that the process may use, telling a progress bar; shape (texts, dimension)."""
     starts = range(0, len(texts), _BATCH)
     pool = ThreadPoolExecutor(_cores())
     try:
-        batches = pool.map(lambda start: encoder.encode(list(texts[start : start + _BATCH])), starts)
-        with tqdm(total=len(texts), desc=doing, unit="text", disable=None) as bar:
-            out = np.empty((0, 0), dtype=np.float32)
-            for start, batch in zip(starts, batches, strict=True):
-                out = out if out.size else np.empty((len(texts), batch.shape[1]), dtype=np.float32)
-                out[start : start + len(batch)] = batch
-                bar.update(len(batch))
+        batches = []
+        for batch in pool.map(lambda start: encoder.encode(list(texts[start : start + _BATCH])), starts):
+            batches.append(batch)
+            bar.update(len(batch))
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupt waits for a batch, not for all of them
-    return out
+    return np.concatenate(batches)
 
 
 def _cores() -> int:

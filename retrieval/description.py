@@ -53,16 +53,17 @@ class Description:
 
 
 class Descriptions:
-    """The descriptions of an index version, sorted by id; each is read from its file when it is asked for."""
+    """The descriptions of an index version, sorted by id; each is parsed when it is asked for."""
 
-    def __init__(self, path: Path, offsets: Offsets) -> None:
-        """Map the file; offsets are those that `write` gave, shape (descriptions + 1,).
+    def __init__(self, path: Path, offsets: Offsets, *, mapped: bool = False) -> None:
+        """Read the file, or map it; offsets are those that `write` gave, shape (descriptions + 1,).
 
         Raises:
             OSError, ValueError: the file is empty or missing, or the offsets are not its own.
         """
+        self._bytes: bytes | mmap.mmap = b""
         with path.open("rb") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else file.read()
         if offsets.ndim != 1 or offsets.dtype != np.int64 or len(offsets) < 2:
             raise ValueError("offsets are no list of int64")
         if offsets[0] != 0 or offsets[-1] != len(self._bytes) or not (np.diff(offsets) > 0).all():

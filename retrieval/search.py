@@ -49,7 +49,11 @@ class Parts:
 
 
 class Index:
-    """An opened index version: immutable, safe to share between threads."""
+    """An opened index version: immutable, safe to share between threads.
+
+    What the service asks of it is all that another store would have to give: `find` by vector, words and cultures,
+    `by_words`, `covers`, `descriptions.find` by id, `version` and `size`, its registry of cultures and its encoder.
+    """
 
     def __init__(self, manifest: Manifest, parts: Parts, encoder: Encoder) -> None:
         self.manifest = manifest
@@ -63,6 +67,16 @@ class Index:
         # Description rows by culture, rising in each, and where each culture begins among them.
         self._rows = np.argsort(parts.codes, kind="stable")
         self._begins = np.searchsorted(parts.codes[self._rows], np.arange(len(manifest.culture_ids) + 1))
+
+    @property
+    def version(self) -> str:
+        """Name of the version."""
+        return self.manifest.version
+
+    @property
+    def size(self) -> int:
+        """How many descriptions there are."""
+        return len(self.descriptions)
 
     def find(
         self, text: str, vector: Vectors, wanted: tuple[str, ...], k: int, min_score: float
@@ -104,7 +118,7 @@ class Index:
 
     def _candidates(self, vector: Vectors, lexical: rank.Scores, rows: Rows | None, most: int) -> Rows:
         """Give the rows worth scoring: all of a few, else those that are near by meaning or share the rarest words."""
-        count = len(self.descriptions) if rows is None else len(rows)
+        count = self.size if rows is None else len(rows)
         if count <= _ALL:
             return np.arange(count) if rows is None else rows
         _, near = self._vectors.search(vector, rows, most)
@@ -184,12 +198,14 @@ def open_parts(version: Version, manifest: Manifest) -> Parts:
     if damage := version.damage(manifest):
         raise IndexUnusable(f"{version.root}: {damage[0]}; run `comity index build`")
     try:
+        # A small index is read into memory, where nobody can change it any more; a large one cannot be.
+        mapped = not stores.choose(0, manifest.kind).exact
         parts = Parts(
-            descriptions=Descriptions(version.descriptions, np.load(version.offsets)),
+            descriptions=Descriptions(version.descriptions, np.load(version.offsets), mapped=mapped),
             codes=np.load(version.codes),
             centres=np.load(version.centres),
             vectors=stores.load(version.vectors, manifest.kind),
-            words=words.load(version.words),
+            words=words.load(version.words, mapped=mapped),
             cultures=cultures.load(version.cultures),
         )
     except (ValueError, OSError, EOFError, RuntimeError) as error:

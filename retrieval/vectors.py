@@ -80,7 +80,7 @@ def write(path: Path, vectors: Vectors, kind: Kind) -> None:
 
 
 class Store:
-    """The vectors of an opened index version, mapped from their file; safe to share between threads."""
+    """The vectors of an opened index version; safe to share between threads."""
 
     def __init__(self, index: faiss.Index, kind: Kind) -> None:
         self.kind = kind
@@ -154,14 +154,13 @@ class Store:
 
 
 def load(path: Path, name: str) -> Store:
-    """Open the vectors of a version, mapped: what a search does not touch need not be in memory.
+    """Open the vectors of a version; compressed ones are mapped: what a search does not touch need not be in memory.
 
     Raises:
         ValueError, RuntimeError: the file is broken, or holds another kind than the one named.
     """
     kind = choose(0, name)
-    mapped = faiss.IO_FLAG_MMAP if name == "ivf" else faiss.IO_FLAG_MMAP_IFC
-    index = faiss.read_index(str(path), mapped)
+    index = faiss.read_index(str(path), 0 if kind.exact else faiss.IO_FLAG_MMAP)
     if not isinstance(index, _CLASSES[name]) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise ValueError(f"{path} holds another kind of index than {name}")
     if isinstance(index, faiss.IndexIVF):

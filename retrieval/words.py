@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,9 @@ Scores = npt.NDArray[np.float32]
 logging.getLogger("bm25s").setLevel(logging.WARNING)
 _ARRAYS = ("data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy")
 FILES = tuple(f"words/{name}" for name in (*_ARRAYS, "vocab.index.json", "params.index.json"))
-_WORD = re.compile(r"[^\W_]+")
+# Letters with the marks that belong to them: vowels of Hindi and Thai are marks, and no letters to `re`.
+_MARKS = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char).startswith("M"))
+_WORD = re.compile(f"(?:[^\\W_][{_MARKS}]*)+")
 # Scripts that write no space between words: their runs are taken apart into pairs of characters.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+")
 # Words that say nothing about what a text is about; the usual English ones, as in Lucene and a few of the first person.
@@ -60,21 +63,25 @@ def build(texts: Sequence[str]) -> Words:
     return Words(index)
 
 
-def load(folder: Path) -> Words:
-    """Open a written index, memory-mapped.
+def load(folder: Path, *, mapped: bool = False) -> Words:
+    """Open a written index, read or mapped.
 
     Raises:
         IndexUnusable: a file is missing or broken.
     """
     try:
-        return Words(bm25s.BM25.load(str(folder), mmap=True))
+        return Words(bm25s.BM25.load(str(folder), mmap=mapped))
     except Exception as error:
         raise IndexUnusable(f"the lexical index {folder} cannot be opened; run `comity index build`") from error
 
 
 def tokens(text: str) -> Iterator[str]:
-    """Give the stemmed words of a text in order, stop words left out; runs of a script without spaces as pairs."""
-    found = list(islice((word for word in _pieces(text.casefold()) if word not in _STOP), _MAX_WORDS))
+    """Give the stemmed words of a text in order, stop words left out; runs of a script without spaces as pairs.
+
+    Characters that mean the same are one (Unicode NFKC): full-width letters, ligatures, accents set apart.
+    """
+    words = _pieces(unicodedata.normalize("NFKC", text).casefold())
+    found = list(islice((word for word in words if word not in _STOP), _MAX_WORDS))
     yield from Stemmer.Stemmer("english").stemWords(found)  # a stemmer is no thread's but its own
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -82,7 +82,7 @@ def assemble(settings: Settings) -> Guard:
     index = search.open_current(settings.retrieval.index, settings.retrieval.encoder)
     index.encoder.encode_queries(["warm"])  # the first call allocates; no request should wait for that
     metrics = Metrics()
-    metrics.serving(index.manifest.version, len(index.descriptions))
+    metrics.serving(index.version, index.size)
     backend = make_backend(settings, metrics)
     workers = ThreadPoolExecutor(settings.retrieval.workers, thread_name_prefix="encode")
     judge = make_judge(settings, metrics)
@@ -135,6 +135,8 @@ def create_app(guard: Guard) -> FastAPI:
             yield
         finally:
             following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
             await disconnect(follower.guard)
             follower.guard.workers.shutdown(wait=False, cancel_futures=True)
 

@@ -12,12 +12,13 @@ from starlette.responses import Response
 
 from retrieval.description import Description
 from retrieval.search import Passage
-from service import interop, lookup, pipeline, wire
+from service import interop, pipeline, wire
 from service.chat import forwarded, guard_of, hinted, read, request_id
 from service.errors import GuardrailUnavailable, InvalidRequest
 from service.guard import Guard
 from service.policy import Grants
 from service.reply import json_response, while_connected
+from service.retrieve import find
 from service.turn import Detection, Found, Headers, Hints, Json, Turn, Verdict
 
 _MAX_QUERY = 1_000_000
@@ -86,12 +87,12 @@ async def retrieve(body: Json, id: str, guard: Guard) -> Json:
         raise InvalidRequest("k must be a whole number from 1 to 1000", param="k")
     cultures = _cultures(body, guard)
     try:
-        passages = await lookup.retrieve(query, cultures, guard, k=k)
+        passages = await find(query, cultures, guard, k=k)
     except Exception as error:  # noqa: BLE001 - whatever broke, there is nothing else to give here
         guard.metrics.failed("retrieve", error)
         raise GuardrailUnavailable("looking descriptions up failed; try again", stage="retrieve") from None
     described = [_passage(passage) for passage in passages]
-    return {"descriptions": described, "index_version": guard.index.manifest.version}
+    return {"descriptions": described, "index_version": guard.index.version}
 
 
 async def judge(body: Json, id: str, guard: Guard, caller: Caller | None = None) -> Json:

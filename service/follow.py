@@ -46,7 +46,7 @@ class Follower:
 
     async def look(self) -> None:
         """Look at the pointer once, and follow it where it has moved."""
-        loop, serving = asyncio.get_running_loop(), self.guard.index.manifest.version
+        loop, serving = asyncio.get_running_loop(), self.guard.index.version
         layout = Layout(self.guard.settings.retrieval.index)
         wanted = "none"
         try:
@@ -62,7 +62,7 @@ class Follower:
             return
         self.guard = made
         self.guard.metrics.follows("opened")
-        self.guard.metrics.serving(wanted, len(made.index.descriptions))
+        self.guard.metrics.serving(wanted, made.index.size)
         logs.index_opened(wanted, serving)
         self._settled()
 
@@ -81,7 +81,7 @@ class Follower:
         known = isinstance(error, IndexUnusable | SettingsUnusable)
         said = str(error) if known else f"version {version} cannot be opened ({type(error).__name__})"
         if self._refused is None or self._refused[0] != version:
-            logs.index_refused(version, self.guard.index.manifest.version, said)
+            logs.index_refused(version, self.guard.index.version, said)
             self.guard.metrics.follows("refused")
         self.trouble = f"version {version} cannot be opened; the log says why"
         self._refused = (version, time.monotonic())

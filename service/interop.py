@@ -10,7 +10,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 
 from retrieval.description import Description
-from service import assess, gate, generate, lookup, pipeline, query, wire
+from service import assess, gate, generate, pipeline, query, retrieve, wire
 from service.assess import Case
 from service.chat import forwarded, hinted
 from service.errors import GuardrailUnavailable, InvalidRequest
@@ -177,9 +177,9 @@ async def looked_up(
         detection = Detection(abstained="failed")
     if asked.descriptions is not None:
         return detection, asked.descriptions
-    cultures = lookup.described(detection, guard)
+    cultures = retrieve.described(detection, guard)
     if not guard.settings.retrieval.enabled or not cultures:
         return detection, ()
     text = query.query(asked.messages) or asked.text
-    passages, _ = await lookup.look_up(text, cultures, guard, chosen.policy.on_error.retrieve)
+    passages, _ = await retrieve.look_up(text, cultures, guard, chosen.policy.on_error.retrieve)
     return detection, tuple(passage.description for passage in passages if not passage.description.harmful)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from service import assess, flow, gate, generate, ground, lookup, query, rewrite
+from service import assess, flow, gate, generate, ground, query, retrieve, rewrite
 from service.assess import Case, Judged
 from service.detect import detect
 from service.errors import GuardrailUnavailable, envelope
@@ -258,12 +258,12 @@ async def _ground(turn: Turn, detection: Detection, chosen: Chosen, guard: Guard
     settings = guard.settings
     if not settings.retrieval.enabled:
         return Grounding("off")
-    cultures = lookup.described(detection, guard)
+    cultures = retrieve.described(detection, guard)
     if not cultures:
         return Grounding("none")
     with clock.stage("retrieve"):
         asked, on_error = query.query(turn.messages), chosen.policy.on_error.retrieve
-        passages, failed = await lookup.look_up(asked, cultures, guard, on_error)
+        passages, failed = await retrieve.look_up(asked, cultures, guard, on_error)
     if failed and not passages:
         return Grounding("failed")
     if not settings.grounding.enabled:
@@ -323,7 +323,7 @@ def _opening(case: Case, stream_mode: str) -> Opening:
         policy=case.chosen.name,
         mode=case.chosen.policy.mode,
         stream_mode=stream_mode,
-        index_version=case.guard.index.manifest.version,
+        index_version=case.guard.index.version,
         adapter=case.asked.adapter,
     )
 

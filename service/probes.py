@@ -22,7 +22,7 @@ async def livez(request: Request) -> Response:
 
 async def startupz(request: Request) -> Response:
     """GET /startupz: index, encoder and names are loaded (the service does not listen before that)."""
-    return JSONResponse({"status": "ok", "index_version": guard_of(request).index.manifest.version})
+    return JSONResponse({"status": "ok", "index_version": guard_of(request).index.version})
 
 
 async def readyz(request: Request) -> Response:
@@ -30,7 +30,7 @@ async def readyz(request: Request) -> Response:
     guard = guard_of(request)
     trouble = await guard.backend.trouble() if guard.backend else None
     backend = "embedded" if guard.backend is None else trouble or "ok"
-    body = {"status": "unready" if trouble else "ok", "index": guard.index.manifest.version, "backend": backend}
+    body = {"status": "unready" if trouble else "ok", "index": guard.index.version, "backend": backend}
     if behind := request.app.state.follower.trouble:
         body["index_trouble"] = behind  # the last good version goes on serving, so this is no reason to be unready
     if trouble:

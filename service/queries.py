@@ -19,11 +19,7 @@ _Asked = list[asyncio.Future[Vectors]]  # all who wait for one text
 
 
 class Queries:
-    """The queue before an encoder; belongs to one event loop.
-
-    `hits` counts queries that needed no encoding of their own, for their text was kept or is asked for already, and
-    `misses` all others.
-    """
+    """The queue before an encoder; belongs to one event loop."""
 
     def __init__(self, encoder: Encoder, workers: Executor, most: int, cache: int = 0) -> None:
         """Make an empty queue.
@@ -32,8 +28,6 @@ class Queries:
             most: batches that are encoded at the same time.
             cache: texts whose vectors are kept, those asked for last; 0 keeps none.
         """
-        self.hits = 0
-        self.misses = 0
         self._encoder = encoder
         self._workers = workers
         self._most = most
@@ -47,16 +41,13 @@ class Queries:
         """Give the unit vector of one text, read-only, shape (dimension,); raises what the encoder raises."""
         kept = self._kept.get(text)
         if kept is not None:
-            self.hits += 1
             self._kept.move_to_end(text)
             return kept
         found: asyncio.Future[Vectors] = asyncio.get_running_loop().create_future()
         asked = self._waiting.get(text) or self._encoding.get(text)
         if asked:
-            self.hits += 1
             asked.append(found)
         else:
-            self.misses += 1
             self._waiting[text] = [found]
             self._start()
         return await found

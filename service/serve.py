@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         print(f"comity serve: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         return UNUSABLE
     address = f"http://{loaded.server.host}:{loaded.server.port}"
-    logs.started(address, loaded.backend.url, guard.index.manifest.version, guard.judge.name, loaded.policy.mode)
+    logs.started(address, loaded.backend.url, guard.index.version, guard.judge.name, loaded.policy.mode)
     named = guard.policies.names
     enforcing = [name for name in named if guard.policies.named(name).policy.mode == "enforce"]
     if enforcing and not guard.judge.calibrated:

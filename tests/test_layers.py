@@ -17,8 +17,8 @@ ALLOWED = {
     "service": {"service", "retrieval"},
     "retrieval": {"retrieval"},
     "index": {"index", "retrieval"},
-    "evaluation": {"evaluation", "service", "retrieval"},
-    "adaptation": {"adaptation"},
+    "evaluation": {"evaluation", "service", "retrieval", "index"},
+    "adaptation": {"adaptation", "index", "retrieval"},
     "benchmarks": {"benchmarks", "service", "retrieval", "evaluation"},
 }
 

@@ -15,6 +15,7 @@ from index.importers.values import LONGEST
 from index.knowledge import Fault
 
 SHORTEST_WORDS, LONGEST_WORDS = 4, 60
+_RUN = 3 * LONGEST_WORDS
 # Scripts that write no spaces between words: three characters of them count as a word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]{{1,3}}|[^\s{_UNSPACED}]+")
@@ -90,7 +91,8 @@ def _cut(text: str) -> Iterator[str]:
     left = _words(text)
     for sentence in _sentences(text):
         words = _words(sentence)
-        if held.strip() and size + words > LONGEST_WORDS and left >= SHORTEST_WORDS:
+        full = size + words > LONGEST_WORDS and left >= SHORTEST_WORDS
+        if held.strip() and (full or len(held) + len(sentence) > LONGEST):
             yield held.strip()
             held, size = "", 0
         held, size, left = held + sentence, size + words, left - words
@@ -105,8 +107,21 @@ def _sentences(text: str) -> Iterator[str]:
         if len(sentence) <= LONGEST:
             yield sentence
         else:
-            words = sentence.split()
-            yield from (" ".join(words[at : at + LONGEST_WORDS]) + " " for at in range(0, len(words), LONGEST_WORDS))
+            yield from _phrases(sentence)
+
+
+def _phrases(sentence: str) -> Iterator[str]:
+    """Cut at blanks, and what holds none for too long, as Thai may, after so many characters."""
+    held, size = "", 0
+    for run in sentence.split():
+        whole = len(run) <= LONGEST and _words(run) <= LONGEST_WORDS
+        for part in [run] if whole else [run[at : at + _RUN] for at in range(0, len(run), _RUN)]:
+            words = _words(part)
+            if held and (size + words > LONGEST_WORDS or len(held) + len(part) >= LONGEST):
+                yield f"{held} "
+                held, size = "", 0
+            held, size = f"{held} {part}".strip(), size + words
+    yield f"{held} "
 
 
 def _words(text: str) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import pools, retrieval
-from evaluation.pools import ABLATION, Pool, Recipe, Task
+from evaluation import own, pools, retrieval
+from evaluation.pools import ABLATION, Recipe, Task
 from evaluation.retrieval import DESCRIPTIONS, QUERIES, SILENT, STORIES
 from evaluation.samples import Query, SamplesUnusable
 from evaluation.statistics import Draws
@@ -46,7 +47,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 def placed(task: Task, recipe: Recipe = COSINE) -> pools.Places:
     encoder = WordEncoder()
     vectors = {query.text: encoder.encode_queries([query.text])[0] for query in task.queries}
-    return pools.places(task, Pool(task.candidates, encoder), vectors, recipe)
+    return pools.places(task, pools.of_texts(task.candidates, encoder), vectors, recipe)
 
 
 def ranked(task: Task) -> list[int]:
@@ -78,7 +79,7 @@ def test_read_adaculturesafe(adaculturesafe: Path) -> None:
     (known,) = retrieval.read(adaculturesafe, None)
     assert {query.id for query in known.queries} == {"q1", "q2"}
     assert {culture: len(pool) for culture, pool in known.candidates.items()} == {"NL": 2, "ES": 1}
-    assert sorted(known.cultures) == [("ES",), ("NL",)]
+    assert set(known.cultures) == {("ES",), ("NL",)}
     assert ranked(known) == [1, 1]
 
 
@@ -142,6 +143,21 @@ def test_other_culture() -> None:
     assert ranked(task.narrowed("task", lambda query: ("XX",))) == [1]
 
 
+def test_nothing_detected() -> None:
+    """Where nothing is looked up nothing is found."""
+    task = simple({"ES": ("soup first",)}, "is soup first", "ES", "soup first")
+    found = placed(task.narrowed("task", lambda query: None))
+    assert (found.ranks.tolist(), found.right.tolist(), found.answered.tolist()) == ([0], [-1], [-1])
+
+
+def test_near_repeats() -> None:
+    """As served, what nearly repeats a better candidate is left out, so that the next moves up."""
+    texts = ("soup comes first here", "first here comes soup", "cheese comes at noon")
+    task = simple({"NL": texts}, "soup comes first here", "NL", texts[2])
+    assert placed(task, Recipe("all", centred=False, lexical=0.0)).ranks[0] == 3
+    assert placed(task, Recipe("served", centred=False, lexical=0.0, distinct=True)).ranks[0] == 2
+
+
 def test_best_scores() -> None:
     """The best score falls when the target is taken out, unless something else was first anyway."""
     found = placed(simple({"NL": ("cheese at noon", "tea")}, "cheese at noon", "NL", "cheese at noon"))
@@ -170,33 +186,54 @@ def test_encode_batches() -> None:
 def test_measure(adaculturesafe: Path) -> None:
     """The built index's own encoder measures every task whose files are there, and missing ones are named."""
     found = retrieval.measure(adaculturesafe, Path("var/index"), 40, Draws(50))
-    own, lines = found.sections[0].lines, found.sections[2].lines
-    assert [line.counts["queries"] for line in own] == [40, 40, 40]
-    assert own[0].figures["R@5"].value > 0.9  # type: ignore[union-attr]
+    mine, lines = found.sections[0].lines, found.sections[4].lines
+    assert [line.counts["queries"] for line in mine] == [40, mine[1].counts["queries"], 40, 40]
+    assert mine[0].figures["R@5"].value > 0.9  # type: ignore[union-attr]
     assert [line.name for line in lines] == [
         "adaculturesafe safety, culture known",
+        "adaculturesafe safety, culture detected",
         "adaculturesafe safety, any culture",
-        "adaculturesafe safety, culture detected, else any",
         "adaculturesafe safety, names taken out, culture known",
-        "adaculturesafe safety, names taken out, culture detected, else any",
+        "adaculturesafe safety, names taken out, culture detected",
+        "adaculturesafe safety, names taken out, any culture",
     ]
-    assert [line.counts["candidates, mean"] for line in lines] == [2, 3, 3, 2, 3]
+    assert [line.counts["candidates, mean"] for line in lines] == [2, 0, 3, 2, 0, 3]
     assert set(lines[0].figures) == {"R@1", "R@5", "MRR"}
-    assert [len(section.lines) for section in found.sections[3:]] == [2, len(ABLATION)]
+    assert [len(section.lines) for section in found.sections[5:]] == [4, len(ABLATION)]
     assert found.missing == (STORIES, *SILENT)
     assert found.about.encoder
 
 
 @pytest.mark.skipif(not Path("var/index/CURRENT").is_file(), reason="no index is built")
 def test_measure_own_queries() -> None:
-    """Without any set the queries that come with Comity are measured, and nothing is missing."""
+    """Without any set what comes with Comity is measured, and nothing is missing."""
     found = retrieval.measure(None, Path("var/index"), 20, Draws(50))
-    assert [len(found.sections), found.missing] == [2, ()]
+    assert [len(found.sections), found.missing] == [4, ()]
     assert [line.counts["queries"] for line in found.sections[1].lines] == [20] * 6
+    floors = found.sections[3].lines
+    assert [line.name for line in floors] == [f"{floor:.2f}" for floor in own.FLOORS]
+    for name in floors[0].figures:
+        kept = [line.figures[name] for line in floors]
+        assert [figure.value for figure in kept if figure] == sorted((f.value for f in kept if f), reverse=True)
+
+
+@pytest.mark.skipif(not Path("var/index/CURRENT").is_file(), reason="no index is built")
+def test_nothing_is_held_out() -> None:
+    """Where so few queries are taken that none is held out, what would be measured on those has no figure."""
+    found = retrieval.measure(None, Path("var/index"), 1, Draws(50))
+    counts = found.sections[3].lines[0].counts["queries"]
+    assert (found.sections[3].lines[0].figures["right one kept"] is None) == (counts == 0)
 
 
 def test_own_queries() -> None:
     """There are queries of four kinds, and no text occurs twice."""
-    rows = [json.loads(line) for line in retrieval.OWN.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in own.QUERIES.read_text(encoding="utf-8").splitlines()]
     assert {row["kind"] for row in rows} == {"ask", "message", "story", "demand"}
     assert len({row["query"] for row in rows}) == len(rows)
+
+
+def test_off_topic() -> None:
+    """There are as many messages that are off topic of each culture, half of them near, and no text occurs twice."""
+    rows = [json.loads(line) for line in own.OFF_TOPIC.read_text(encoding="utf-8").splitlines()]
+    assert {*Counter((row["culture"], row["kind"]) for row in rows).values()} == {6}
+    assert len({row["message"] for row in rows}) == len(rows) == 144

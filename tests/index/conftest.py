@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,17 @@ import pytest
 from index import __main__ as command
 from index import build, knowledge
 from index.build import Way
-from retrieval import encoder
+from retrieval import encoder, search
 from retrieval.encoder import OnnxEncoder
 from retrieval.layout import Layout, Version
+from retrieval.search import Index
 
 ROOT = Path(__file__).parents[2]
 Built = Callable[..., Version]
+OFFICE = [
+    {"id": "jp-phones", "culture": "JP", "statement": "Many in the Osaka office keep phones off the table."},
+    {"id": "th-wai", "culture": "TH", "statement": "Many in the Bangkok office greet visitors with a wai."},
+]
 
 
 class Said(NamedTuple):
@@ -61,8 +67,9 @@ def source(tmp_path: Path) -> Path:
 def layout(tmp_path: Path) -> Layout:
     """An empty index that already has the exported encoder."""
     made = Layout(tmp_path / "index")
-    made.root.mkdir()
-    (made.root / "encoders").symlink_to(ROOT / "var" / "index" / "encoders")
+    (made.root / "encoders").mkdir(parents=True)
+    for folder in (ROOT / "var" / "index" / "encoders").iterdir():
+        made.encoder(folder.name).symlink_to(folder)
     return made
 
 
@@ -103,3 +110,26 @@ def add_row(source: Path) -> None:
     line = (ROOT / "knowledge" / "descriptions" / "JP.jsonl").read_text(encoding="utf-8").split("\n")[3]
     with row_of(source).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Path:
+    """A file of two descriptions of an operator's own."""
+    return write(tmp_path / "office.jsonl", OFFICE)
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    """Write JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def opened(layout: Layout) -> Index:
+    """Open the serving version."""
+    return search.open_current(layout.root, "comity-minilm")
+
+
+def origins(layout: Layout) -> dict[str, int]:
+    """Count the serving version's descriptions by origin."""
+    found = [row.origin for row in opened(layout).descriptions]
+    return {origin: found.count(origin) for origin in sorted(set(found))}

@@ -65,7 +65,7 @@ def test_first_build(layout: Layout, built: Built) -> None:
     files = [path.relative_to(version.root).as_posix() for path in version.root.rglob("*") if path.is_file()]
     assert sorted(["manifest.json", *FILES, *words.FILES]) == sorted(files)
     assert sorted(path.name for path in layout.root.iterdir()) == ["CURRENT", "encoders", "versions"]
-    opened = search.open_current(layout.root, "all-MiniLM-L6-v2")
+    opened = search.open_current(layout.root, "comity-minilm")
     told = opened.manifest
     assert told.version == version.root.name
     assert (told.descriptions, told.cultures, told.culture_ids, told.kind) == (6, 2, ("ES-CT", "JP"), "flat")

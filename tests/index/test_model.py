@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,33 @@ def test_unknown_name(name: str) -> None:
 
 @pytest.mark.usefixtures("no_hub")
 def test_no_hub() -> None:
-    """Without a hub the default model comes from the package that carries its weights, and wants no prompts."""
-    assert model.find(model.DEFAULT) == Model(model.DEFAULT, PACKAGED, model.DEFAULT_SHA256, "", "")
+    """Without a hub the base model comes from the package that carries its weights, and wants no prompts."""
+    assert model.find(model.BASE) == Model(model.BASE, PACKAGED, model.BASE_SHA256, "", "")
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_default() -> None:
+    """The default model is the base model, changed by a file that counts among its weights."""
+    base, found = model.find(model.BASE), model.find(model.DEFAULT)
+    assert found == replace(base, name=model.DEFAULT, checksum=found.checksum, tuning=model.TUNING)
+    assert found.checksum == model.pinned(model.DEFAULT) != base.checksum == model.pinned(model.BASE)
+    assert found.id("int8").startswith("comity-minilm-")
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_another_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changed otherwise, the default model is another; where what changes it is missing it is refused."""
+    before = model.find(model.DEFAULT).id("int8")
+    monkeypatch.setattr(model, "TUNING", tmp_path / "tuning.safetensors")
+    expected = f"{tmp_path}/tuning.safetensors is missing; the model comity-minilm is all-MiniLM-L6-v2 changed by it"
+    assert expected == refusal(model.DEFAULT)
+    (tmp_path / "tuning.safetensors").write_bytes(b"another change")
+    assert before != model.find(model.DEFAULT).id("int8")
+    assert model.find(model.BASE).checksum == model.BASE_SHA256
 
 
 def test_part_of_the_default_in_a_cache(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a hub gives only a part of the default model the package's copy is taken."""
+    """Where a hub gives only a part of the base model the package's copy is taken."""
     folder = write({"model.safetensors": None})
     monkeypatch.setattr(model, "_from_hub", lambda repository: folder)
     assert model.find(model.DEFAULT).folder == PACKAGED
@@ -110,7 +132,7 @@ def test_hub(write: Write, monkeypatch: pytest.MonkeyPatch, name: str, repositor
 
 def test_packaged_weights() -> None:
     """The packaged weights are the published ones."""
-    assert sha256(PACKAGED / "model.safetensors") == model.DEFAULT_SHA256
+    assert sha256(PACKAGED / "model.safetensors") == model.BASE_SHA256
 
 
 def test_other_weights(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +141,7 @@ def test_other_weights(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "_from_hub", lambda repository: hub)
     told = sha256(hub / "model.safetensors")[:12]
     expected = f"{hub}: the weights of all-MiniLM-L6-v2 are not the published ones (SHA-256 {told}…)"
-    assert expected == refusal(model.DEFAULT)
+    assert [expected] * 2 == [refusal(model.DEFAULT), refusal(model.BASE)]
 
 
 PASSAGE = {"query": "query: ", "passage": "passage: "}

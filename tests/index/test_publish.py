@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from index import publish
-from retrieval.layout import IndexUnusable, Layout, Version
+from retrieval.layout import FILES, IndexUnusable, Layout, Version
+from tests import shelf
 from tests.index.conftest import ROOT
 
 NAMES = [f"2026010{day}T000000000000-0000000{day}" for day in range(1, 6)]
@@ -128,18 +130,35 @@ def test_killed(layout: Layout, target: str, serves: str) -> None:
 
 
 @pytest.mark.parametrize("name", [".build-abc", ".build-20260101T000000000000-00000000", ".writing-abc"])
-@pytest.mark.parametrize(("hours", "left"), [(23, True), (25, False)])
-def test_leftovers(layout: Layout, name: str, hours: int, *, left: bool) -> None:
-    """What a killed build left over is deleted by a build a day later, and not sooner."""
+def test_leftovers(layout: Layout, name: str) -> None:
+    """What a killed build left over is deleted by the next, which has the lock and so knows that it is dead."""
     path = layout.root / name
     if name.startswith(".build"):
         (path / "words").mkdir(parents=True)
     else:
         path.touch()
-    then = time.time() - hours * 3600
-    os.utime(path, (then, then))
     put(layout, "20260201T000000000000-00000000")
-    assert path.exists() == left
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", [".export-abc", "model-1-int8"])
+@pytest.mark.parametrize(("hours", "left"), [(23, True), (25, False)])
+def test_old_encoders(layout: Layout, name: str, hours: int, *, left: bool) -> None:
+    """An encoder that no version names, or half of one, is deleted a day later and not sooner; a named one never."""
+    for path in (layout.encoder(name), layout.encoder("named-1")):
+        path.mkdir(parents=True)
+        (path / "model.onnx").touch()
+        then = time.time() - hours * 3600
+        os.utime(path, (then, then))
+    made = replace(shelf.manifest([shelf.row("a", "JP", "S")], 8), encoder_id="named-1")
+    made = replace(made, built_at="-", knowledge="-", encoder="-", files=dict.fromkeys(FILES, "-")).sealed()
+    for version in layout.published():
+        layout.version(version).write_manifest(made)
+    with publish.draft(layout) as beside:
+        beside.write_manifest(made)
+        publish.publish(beside, layout, "20260201T000000000000-00000000", 10)
+    assert layout.encoder(name).exists() == left
+    assert layout.encoder("named-1").exists()
 
 
 @pytest.mark.parametrize(("keep", "expected"), [(1, []), (2, NAMES[4:]), (4, NAMES[2:]), (6, NAMES), (100, NAMES)])

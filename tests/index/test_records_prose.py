@@ -169,6 +169,18 @@ def test_long_sentence(length: int) -> None:
     assert all(len(part) <= 1000 for part in parts)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["ผู้ใหญ่รับไหว้จากเด็ก " * 60, "ผู้ใหญ่รับไหว้จากเด็ก" * 60, "家では靴を脱ぎ、" * 200, f"One sees the word {'x' * 2500}"],
+)
+def test_long_text_without_an_end(text: str) -> None:
+    """What no full stop ends, with blanks or without, is cut where it is too long for a row, and nothing is lost."""
+    parts = [block.text for block in prose.pieces([Block(1, (), text.strip())])]
+    assert len(parts) > 1
+    assert all(len(part) <= 1000 for part in parts)
+    assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+
+
 @given(
     st.lists(st.lists(st.sampled_from(["bread", "salt.", "so!", "(x)", "客。"]), min_size=1, max_size=90), max_size=3)
 )

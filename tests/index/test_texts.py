@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from index import texts
-from retrieval.encoder import OnnxEncoder, Vectors
+from retrieval.encoder import Encoder, OnnxEncoder, Vectors
 from retrieval.search import Parts, open_parts
 from tests import shelf
 from tests.index.conftest import Built
@@ -37,6 +38,11 @@ class Waiting(shelf.Hashing):
         return super().encode(texts)
 
 
+def encode(encoder: Encoder, given: list[str]) -> Vectors:
+    """Encode without a progress bar."""
+    return texts.encode(encoder, given, tqdm(disable=True))
+
+
 def some(count: int) -> list[str]:
     """Give so many texts."""
     return [f"custom number {number}" for number in range(count)]
@@ -45,7 +51,7 @@ def some(count: int) -> list[str]:
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 65])
 def test_batches(onnx: OnnxEncoder, count: int) -> None:
     """Encoding in batches on several threads gives each text the vector that it has alone, in order."""
-    vectors = texts.encode(onnx, some(count))
+    vectors = encode(onnx, some(count))
     np.testing.assert_array_equal(vectors[[0, -1]], onnx.encode([some(count)[0], some(count)[-1]]))
     assert vectors.shape == (count, onnx.card.dimension)
 
@@ -54,7 +60,7 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several batches are encoded at once."""
     monkeypatch.setattr(texts, "_cores", lambda: 3)
     encoder = Waiting()
-    np.testing.assert_array_equal(texts.encode(encoder, some(320)), shelf.Hashing().encode(some(320)))
+    np.testing.assert_array_equal(encode(encoder, some(320)), shelf.Hashing().encode(some(320)))
     assert encoder.most == 3
 
 
@@ -63,7 +69,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "_cores", lambda: 2)
     encoder = Waiting(fails="custom number 40")
     with pytest.raises(KeyboardInterrupt):
-        texts.encode(encoder, some(32_000))
+        encode(encoder, some(32_000))
     assert len(encoder.asked) < 3200
 
 
@@ -105,7 +111,7 @@ def opened(built: Built, **choices: Any) -> tuple[Any, Parts]:
 def test_known(built: Built, onnx: OnnxEncoder) -> None:
     """Only what is new is encoded, and what is known has the vector that it had."""
     manifest, parts = opened(built)
-    known = texts.known(manifest, parts, onnx.id)
+    known = texts.known(manifest, parts, onnx.id, exact=True)
     assert known is not None
     rows = list(parts.descriptions)
     new = replace(rows[0], statement="Something new is done.")
@@ -124,11 +130,30 @@ def test_known(built: Built, onnx: OnnxEncoder) -> None:
 
 
 def test_unknown(built: Built, onnx: OnnxEncoder) -> None:
-    """Vectors of another encoder, or that are stored with a loss, are not taken over."""
+    """Vectors of another encoder are not taken over, nor those stored with a loss into an index that has none."""
     manifest, parts = opened(built)
-    assert texts.known(manifest, parts, "other-1") is None
+    assert texts.known(manifest, parts, "other-1", exact=False) is None
     manifest, parts = opened(built, kind="ivf")
-    assert texts.known(manifest, parts, onnx.id) is None
+    assert texts.known(manifest, parts, onnx.id, exact=True) is None
+
+
+def test_compressed(built: Built, onnx: OnnxEncoder) -> None:
+    """What a compressed index holds is taken over into the next without encoding, and is of length 1."""
+    manifest, parts = opened(built, kind="ivf")
+    rows = [texts.of(row, texts.FIELDS) for row in parts.descriptions]
+    encoder = Waiting()
+    found = texts.vectors(rows, encoder, texts.known(manifest, parts, onnx.id, exact=False))
+    assert encoder.asked == []
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert float(np.sum(found * texts.vectors(rows, onnx, None), axis=1).min()) > 0.995
+
+
+def test_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptions are encoded in blocks, and come back in order."""
+    said = [((text,), (f"not {text}",)) for text in some(10)]
+    whole = texts.vectors(said, shelf.Hashing(), None)
+    monkeypatch.setattr(texts, "_BLOCK", 3)
+    np.testing.assert_array_equal(whole, texts.vectors(said, shelf.Hashing(), None))
 
 
 def test_words() -> None:

@@ -154,7 +154,7 @@ def test_another_precision(copy: Path) -> None:
         {"passage_prompt": "passage: "},
         {"precision": "float32"},
         {"weights_sha256": "0" * 64},
-        {"id": "all-MiniLM-L6-v2"},
+        {"id": "comity-minilm"},
     ],
 )
 def test_card_of_another_id(copy: Path, changed: dict[str, str]) -> None:

@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
     return copy.root
 
 
-def refusal(root: Path, encoder: str = "all-MiniLM-L6-v2") -> str:
+def refusal(root: Path, encoder: str = "comity-minilm") -> str:
     """Give the one sentence with which an index is refused."""
     with pytest.raises(IndexUnusable) as caught:
         search.open_current(root, encoder)
@@ -41,7 +41,7 @@ def refusal(root: Path, encoder: str = "all-MiniLM-L6-v2") -> str:
 
 def test_sound_index(root: Path) -> None:
     """A sound index opens, each description with its vector."""
-    opened = search.open_current(root, "all-MiniLM-L6-v2")
+    opened = search.open_current(root, "comity-minilm")
     text = opened.descriptions[7].statement
     vector = opened.encoder.encode([text])[0]
     assert opened.descriptions[7] == opened.find(text, vector, (), 1, 0.5)[0].description
@@ -55,7 +55,7 @@ def test_no_index(tmp_path: Path) -> None:
 def test_other_encoder(root: Path) -> None:
     """An index of another encoder is refused, both encoders and the setting named."""
     said = refusal(root, "other")
-    assert [word in said for word in ("all-MiniLM-L6-v2", "other", "retrieval.encoder")] == [True] * 3
+    assert [word in said for word in ("comity-minilm", "other", "retrieval.encoder")] == [True] * 3
 
 
 @pytest.mark.parametrize("name", [b"", b"\n", b"gone\n", b".\n", b"..\n", b"\x00\x00\x00", b"\xff\xfe\n"])
@@ -132,7 +132,7 @@ CHECKSUM = "0" * 64
         {"files": dict.fromkeys(FILES)},
         {"encoder_id": None},
         {"encoder_id": ""},
-        {"encoder": ["all-MiniLM-L6-v2"]},
+        {"encoder": ["comity-minilm"]},
         {"knowledge": 1},
         {"version": {}},
         {"format": "2"},
@@ -250,12 +250,12 @@ def test_words_are_not_listed(root: Path) -> None:
 
 def test_encoder_is_used_again(root: Path) -> None:
     """A version is opened with an encoder that is loaded already, unless it is another."""
-    opened = search.open_current(root, "all-MiniLM-L6-v2")
+    opened = search.open_current(root, "comity-minilm")
     loaded = encoder.load(Layout(root).encoder(opened.manifest.encoder_id))
     name = opened.manifest.version
-    assert search.open_version(Layout(root), name, "all-MiniLM-L6-v2", loaded).encoder is loaded
+    assert search.open_version(Layout(root), name, "comity-minilm", loaded).encoder is loaded
     loaded.card = replace(loaded.card, id="other-1")
-    assert search.open_version(Layout(root), name, "all-MiniLM-L6-v2", loaded).encoder is not loaded
+    assert search.open_version(Layout(root), name, "comity-minilm", loaded).encoder is not loaded
 
 
 def test_folder_of_another_name(root: Path) -> None:
@@ -265,13 +265,13 @@ def test_folder_of_another_name(root: Path) -> None:
     with pytest.raises(
         IndexUnusable, match=rf"index version {built.name} is inconsistent \(its folder is named other\)"
     ):
-        search.open_version(Layout(root), "other", "all-MiniLM-L6-v2")
+        search.open_version(Layout(root), "other", "comity-minilm")
 
 
 def test_version_is_gone(root: Path) -> None:
     """A version that is not there cannot be opened by name."""
     with pytest.raises(IndexUnusable, match=r"index version gone: manifest\.json is unreadable"):
-        search.open_version(Layout(root), "gone", "all-MiniLM-L6-v2")
+        search.open_version(Layout(root), "gone", "comity-minilm")
 
 
 def test_encoder_is_gone(root: Path) -> None:

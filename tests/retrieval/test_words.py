@@ -33,6 +33,7 @@ def index() -> words.Words:
         ("SHOES", 0),
         ("a wedding guest's dress", 2),
         ("玄関で靴", 1),
+        ("ＳＨＯＥＳ", 0),  # full-width letters
         ("靴", None),  # a single character has no neighbour to be found with
         ("เด็กไหว้", 3),
         ("the and of with", None),
@@ -47,6 +48,12 @@ def test_scores(index: words.Words, query: str, best: int | None) -> None:
     scores = index.scores(query)
     assert scores.shape == (4,)
     assert (None if not scores.any() else int(scores.argmax())) == best
+
+
+def test_marks() -> None:
+    """Vowels that are marks belong to their word, and an accent set apart from its letter is the one on it."""
+    assert list(words.tokens("नमस्ते दोस्तों")) == ["नमस्ते", "दोस्तों"]
+    assert list(words.tokens("cafe\u0301")) == list(words.tokens("café")) == ["café"]
 
 
 def test_words_count_once(index: words.Words) -> None:

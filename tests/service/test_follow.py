@@ -272,6 +272,15 @@ def test_other_encoder(guard: Guard) -> None:
     assert with_index(guard, copy.copy(guard.index)).queries is guard.queries
 
 
+def test_other_registry(guard: Guard) -> None:
+    """Names are those of the index's registry: where it changed they are made anew, else kept."""
+    index = copy.copy(guard.index)
+    assert with_index(guard, index).names is guard.names
+    files = {**index.manifest.files, "cultures.jsonl": "0" * 64}
+    index.manifest = replace(index.manifest, files=files)
+    assert with_index(guard, index).names is not guard.names
+
+
 def test_parts_of_a_request(guard: Guard) -> None:
     """However often a request asks for the live parts, it gets those that it began with."""
     follower = SimpleNamespace(guard=guard)

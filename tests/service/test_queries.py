@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from retrieval.encoder import Vectors
+from service.app import assemble
 from service.queries import Queries
+from service.settings import Settings
+from tests.conftest import ROOT
 
 
 class _Counting:
@@ -46,13 +49,12 @@ async def _together(encoder: _Counting, texts: list[str], most: int = 1) -> list
         return list(await asyncio.gather(*asked, return_exceptions=True))
 
 
-async def _in_turn(encoder: _Counting, texts: list[str], cache: int) -> tuple[Queries, list[Any]]:
-    """Ask for one after the other; give the queue too."""
+async def _in_turn(encoder: _Counting, texts: list[str], cache: int) -> list[Any]:
+    """Ask for one after the other."""
     encoder.go.set()
     with ThreadPoolExecutor(1) as workers:
         queries = Queries(encoder, workers, 1, cache)
-        found = [(await asyncio.gather(queries.encode(text), return_exceptions=True))[0] for text in texts]
-    return queries, found
+        return [(await asyncio.gather(queries.encode(text), return_exceptions=True))[0] for text in texts]
 
 
 def test_those_that_wait() -> None:
@@ -172,13 +174,12 @@ def test_workers_that_stop() -> None:
     ],
 )
 def test_texts_that_come_again(cache: int, texts: str, encoded: str) -> None:
-    """The vectors of as many texts as allowed are kept, those asked for last, and hits are counted."""
+    """The vectors of as many texts as allowed are kept, those asked for last."""
     encoder = _Counting()
-    queries, found = asyncio.run(_in_turn(encoder, list(texts), cache))
+    found = asyncio.run(_in_turn(encoder, list(texts), cache))
 
     assert encoder.batches == [[text] for text in encoded]
     assert [float(vector[0]) for vector in found] == [1] * len(texts)
-    assert (queries.hits, queries.misses) == (len(texts) - len(encoded), len(encoded))
 
 
 @pytest.mark.parametrize("texts", [["a", "a "], ["a", "A"], ["é", "e\u0301"], ["", " "]])
@@ -202,8 +203,20 @@ def test_failure_is_not_kept(text: str) -> None:
 @pytest.mark.parametrize("cache", [0, 9])
 def test_read_only(cache: int) -> None:
     """Nobody can change a vector that others may get too."""
-    _, (first, again) = asyncio.run(_in_turn(_Counting(), ["a", "a"], cache))
+    first, again = asyncio.run(_in_turn(_Counting(), ["a", "a"], cache))
 
     for vector in (first, again):
         with pytest.raises(ValueError, match="read-only"):
             vector[0] = 9
+
+
+@pytest.mark.parametrize("cache", [0, 2])
+def test_assembled(cache: int) -> None:
+    """The service keeps as many vectors as its setting says."""
+    made = assemble(Settings(retrieval={"index": ROOT / "var" / "index", "cache": cache}))
+
+    async def twice() -> bool:
+        return await made.queries.encode("tea") is await made.queries.encode("tea")
+
+    assert asyncio.run(twice()) is bool(cache)
+    made.workers.shutdown()

@@ -32,7 +32,7 @@ async def look_up(
         GuardrailUnavailable: it failed, and the policy is to block.
     """
     try:
-        return await retrieve(text, cultures, guard), False
+        return await find(text, cultures, guard), False
     except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
         guard.metrics.failed("retrieve", error)
     if on_error == "block":
@@ -43,7 +43,7 @@ async def look_up(
     return await asyncio.get_running_loop().run_in_executor(None, by_words), True
 
 
-async def retrieve(text: str, cultures: tuple[str, ...], guard: Guard, *, k: int | None = None) -> tuple[Passage, ...]:
+async def find(text: str, cultures: tuple[str, ...], guard: Guard, *, k: int | None = None) -> tuple[Passage, ...]:
     """Find the descriptions that matter to a text, in some cultures or, where none is named, in the whole index.
 
     Raises:
@@ -57,5 +57,5 @@ async def retrieve(text: str, cultures: tuple[str, ...], guard: Guard, *, k: int
         vector = await guard.queries.encode(text)
         if not math.isfinite(vector.sum()):
             raise ArithmeticError("the encoder gave what is no vector")
-        find = partial(guard.index.find, text, vector, cultures, settings.k if k is None else k, settings.min_score)
-        return await asyncio.get_running_loop().run_in_executor(None, find)  # not behind what waits for the encoder
+        search = partial(guard.index.find, text, vector, cultures, settings.k if k is None else k, settings.min_score)
+        return await asyncio.get_running_loop().run_in_executor(None, search)  # not behind what waits for the encoder

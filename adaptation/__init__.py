@@ -1,0 +1,1 @@
+"""Training: what Comity's own models are made by."""
