@@ -56,7 +56,7 @@ class Lessons:
     cultures: Sequence[Sequence[Lesson]]
 
     def batch(self, chance: random.Random, size: int) -> list[Lesson]:
-        """Draw norms of stories, or all descriptions of few cultures, which only their content tells apart."""
+        """Draw norms of stories, or the descriptions of few cultures, which only their content tells apart."""
         if chance.random() < 0.5 or not self.cultures:
             return chance.sample(self.stories, size)
         drawn = [each for culture in chance.sample(self.cultures, len(self.cultures)) for each in culture]
@@ -89,7 +89,8 @@ def read(path: Path) -> list[Lesson]:
         if line.strip():
             try:
                 row = json.loads(line)
-                found.setdefault(row["norm"], (row["moral_action"], row["immoral_action"]))
+                norm, *actions = (str.strip(row[key]) for key in ("norm", "moral_action", "immoral_action"))
+                found.setdefault(norm, tuple(actions))
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}:{number}: wanted norm, moral_action and immoral_action ({error})") from error
     if len(found) < Plan().batch:
@@ -180,6 +181,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=Plan().steps)
     options = parser.parse_args(arguments)
     try:
+        if not options.out.parent.is_dir():
+            raise ValueError(f"--out {options.out}: there is no folder {options.out.parent}")
         lessons = Lessons(read(options.stories), queries(options.checkout))
     except (OSError, ValueError, KnowledgeBroken) as error:
         sys.stderr.write(f"adaptation.encoder: {error}\n")

@@ -43,12 +43,14 @@ def measure(index: Index, known: Names, limit: int | None, draws: Draws) -> list
     every = [row for row in samples.rows(QUERIES, named=False) if index.descriptions.find(row.text("description_id"))]
     rows = sorted(every, key=lambda row: samples.digest(row.text("query")))[:limit]
     asked = _queries(index, [(row, row.text("query")) for row in rows])
+    if not asked:  # an index of other descriptions than those that the queries are about
+        return []
     held = {query.id for query, row in zip(asked, rows, strict=True) if row.flag("held_out")}
     vectors = encoded(asked, index.encoder)
     fields, own = _fields(index, asked, vectors, draws)
     return [
         _found(index, known, asked, held, vectors, draws),
-        _followups(index, limit, draws),
+        *_followups(index, limit, draws),
         fields,
         _floor(index, known, asked, held, own, limit, draws),
     ]
@@ -86,12 +88,14 @@ def detected(text: str, index: Index, known: Names, most: int) -> tuple[str, ...
     return tuple(id for id in ids(text, known, most) if index.covers(id)) or None
 
 
-def _followups(index: Index, limit: int | None, draws: Draws) -> Section:
+def _followups(index: Index, limit: int | None, draws: Draws) -> list[Section]:
     """Measure on conversations whose last message may need what was said before, with and without that."""
     rows = [row for row in samples.rows(FOLLOWUPS, named=False) if index.descriptions.find(row.text("description_id"))]
     lines = []
     for kind in ("elliptic", "setting", "alone"):
         picked = [row for row in rows if row.text("kind") == kind][:limit]
+        if not picked:
+            continue
         talks = [[Message(said["role"], said["content"]) for said in row.values["messages"]] for row in picked]
         for name, given in (
             ("as served", [query(talk) for talk in talks]),
@@ -102,7 +106,7 @@ def _followups(index: Index, limit: int | None, draws: Draws) -> Section:
             lines.append(
                 _line(f"follow-ups, {kind}: {name}", index, asked, known, encoded(asked, index.encoder), draws)
             )
-    return Section("Conversations, culture known", tuple(lines))
+    return [Section("Conversations, culture known", tuple(lines))] if lines else []
 
 
 def _line(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from index import commands, knowledge
+from index import commands, knowledge, model
 from index.commands import FAILED, OK, UNUSABLE
 from index.knowledge import KnowledgeBroken
 from index.publish import KEEP
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--knowledge", type=Path, default=Path("knowledge"), help="folder of the knowledge base")
-    parser.add_argument("--encoder", default="comity-minilm", help="sentence-transformers model or folder")
+    parser.add_argument("--encoder", default=model.DEFAULT, help="sentence-transformers model or folder")
     parser.add_argument("--precision", choices=get_args(Precision), default=SERVED, help="of the encoder's weights")
     parser.add_argument("--query-prompt", metavar="TEXT", help="set before a query (default: the model's own)")
     parser.add_argument("--passage-prompt", metavar="TEXT", help="set before a description (default: the model's own)")

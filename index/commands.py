@@ -130,20 +130,24 @@ def show(options: argparse.Namespace) -> Outcome:
 
 def rollback(options: argparse.Namespace) -> Outcome:
     """Make the version before the serving one, or the one named, the serving one."""
-    layout = Layout(options.index)
-    name = _before(layout) if options.to is None else options.to
-    if name is None:
-        serving = layout.current().root.name
-        said = f"comity index: there is no version before {serving} in {layout.root}"
-        return Outcome(FAILED, "", {"version": serving}, (said,))
-    if name not in layout.published():
-        raise IndexUnusable(f"there is no version {name[:100]} in {layout.root}; `comity index show` lists them")
+    layout = _layout(options) if options.to is None else Layout(options.index)
+    if not layout.versions.is_dir():
+        raise IndexUnusable(f"there is no index in {layout.root}; run `comity index build`")
     with publish.lock(layout):
+        name = _before(layout) if options.to is None else options.to
+        if name is None:
+            serving = layout.current().root.name
+            said = f"comity index: there is no version before {serving} in {layout.root}"
+            return Outcome(FAILED, "", {"version": serving}, (said,))
+        if name not in layout.published():
+            raise IndexUnusable(f"there is no version {name[:100]} in {layout.root}; `comity index show` lists them")
         _check(layout, layout.version(name))
         with suppress(IndexUnusable):  # the pointer may be damaged, or what it names: that may be built again
             if name < layout.current().root.name:
                 publish.leave(layout, layout.current().read_manifest())
         publish.point(layout, name)
+        if (left := publish.left(layout)) and left["version"] <= name:
+            layout.left.unlink(missing_ok=True)  # nobody is turned away from it any more
     return Outcome(OK, f"index: version {name} is serving again", {"version": name})
 
 

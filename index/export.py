@@ -143,8 +143,11 @@ def _tune(loaded: SentenceTransformer, tuning: Path) -> None:
     """Add a low-rank change to the weights of a transformer: for each layer that it names, up times down."""
     transformer: Any = loaded[0].auto_model
     change = load_file(tuning)
+    names = sorted(key.removesuffix(".down") for key in change if key.endswith(".down"))
+    if not names:
+        raise IndexUnusable(f"{tuning} changes nothing; train it again with adaptation/encoder.py")
     with torch.no_grad():
-        for name in sorted(key.removesuffix(".down") for key in change if key.endswith(".down")):
+        for name in names:
             layer = transformer.get_submodule(name)
             layer.weight += change[f"{name}.up"].float() @ change[f"{name}.down"].float()
 

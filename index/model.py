@@ -91,7 +91,8 @@ def pinned(name: str) -> str | None:
 
 def _published(folder: Path) -> None:
     """Check that the weights of the base model are the published ones."""
-    found = sha256(folder / "model.safetensors")
+    weights = folder / "model.safetensors"
+    found = sha256(weights) if weights.is_file() else "none"
     if found != BASE_SHA256:
         raise IndexUnusable(f"{folder}: the weights of {BASE} are not the published ones (SHA-256 {found[:12]}…)")
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,7 +80,6 @@ def publish(beside: Version, layout: Layout, name: str, keep: int) -> Version:
             shutil.rmtree(published.root, ignore_errors=True)  # never served, so no version to go back to
         raise
     _prune(layout, keep)
-    _drop_encoders(layout)
     return published
 
 
@@ -123,14 +122,29 @@ def _serves(layout: Layout, name: str) -> bool:
 
 
 def _prune(layout: Layout, keep: int) -> None:
-    """Delete what is older than the newest so many, but not the serving version, nor what no build has named."""
+    """Delete what is older than the newest so many, but not the serving version, nor what no build has named.
+
+    An encoder goes with the last version that names it.
+    """
     versions = [name for name in layout.published() if _NAME.fullmatch(name)]
-    for name in versions[: max(0, len(versions) - keep)]:
-        if not _serves(layout, name):
-            aside = layout.root / f".build-{name}"  # in one step, so that no half of it can be rolled back to
-            with suppress(OSError):
-                layout.version(name).root.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
+    old = [name for name in versions[: max(0, len(versions) - keep)] if not _serves(layout, name)]
+    unused = _encoders(layout, old)
+    for name in old:
+        aside = layout.root / f".build-{name}"  # in one step, so that no half of it can be rolled back to
+        with suppress(OSError):
+            layout.version(name).root.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    for id in unused - _encoders(layout, layout.published()):
+        shutil.rmtree(layout.encoder(id), ignore_errors=True)
+
+
+def _encoders(layout: Layout, names: Iterable[str]) -> set[str]:
+    """Give the ids of the encoders that versions name; what a broken one names is not known."""
+    found = set()
+    for name in names:
+        with suppress(IndexUnusable):
+            found.add(layout.version(name).read_manifest().encoder_id)
+    return found
 
 
 def _sweep(layout: Layout) -> None:
@@ -139,17 +153,6 @@ def _sweep(layout: Layout) -> None:
     for path in [*layout.root.glob(".build-*"), *layout.root.glob(".writing-*"), *exports]:
         with suppress(OSError):
             path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
-
-
-def _drop_encoders(layout: Layout) -> None:
-    """Delete encoders that no version names any more; what was exported within a day may be wanted by the next."""
-    if (layout.root / "encoders").is_symlink():  # they are others' too
-        return
-    with suppress(IndexUnusable):  # what a broken version needs is not known
-        named = {layout.version(name).read_manifest().encoder_id for name in layout.published()}
-        for path in (layout.root / "encoders").glob("*"):
-            if path.name not in named and _is_old(path):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_old(path: Path) -> bool:

@@ -108,10 +108,12 @@ class Index:
 
         The score is what words add to the score of `find`; a word or two that many descriptions hold are not enough.
         """
+        if k < 1:
+            return ()
         scores = self._words.scores(text)
-        rows = _among(self.members(wanted), scores >= _WORDED)
+        rows = _best(_among(self.members(wanted), scores >= _WORDED), scores, max(k, _NEAR))
         order = np.lexsort((rows, -scores[rows]))
-        kept = rank.distinct([int(place) for place in order], self._vectors.reconstruct(rows), max(0, k))
+        kept = rank.distinct([int(place) for place in order], self._vectors.reconstruct(rows), k)
         return tuple(
             Passage(self.descriptions[int(rows[place])], rank.LEXICAL * float(scores[rows[place]])) for place in kept
         )
@@ -122,10 +124,7 @@ class Index:
         if count <= _ALL:
             return np.arange(count) if rows is None else rows
         _, near = self._vectors.search(vector, rows, most)
-        sharing = _among(rows, lexical > 0)
-        if len(sharing) > most:
-            sharing = sharing[np.argpartition(-lexical[sharing], most)[:most]]
-        return np.union1d(near, sharing)
+        return np.union1d(near, _best(_among(rows, lexical > 0), lexical, most))
 
     def covers(self, culture: str) -> bool:
         """Tell whether the index describes this culture or one that it inherits from."""
@@ -144,6 +143,11 @@ class Index:
 def _among(rows: Rows | None, wanted: npt.NDArray[np.bool_]) -> Rows:
     """Give those of some rows, None is all, for which something holds."""
     return np.flatnonzero(wanted) if rows is None else rows[wanted[rows]]
+
+
+def _best(rows: Rows, scores: rank.Scores, most: int) -> Rows:
+    """Give those of some rows that score best, in no order."""
+    return rows if len(rows) <= most else rows[np.argpartition(-scores[rows], most)[:most]]
 
 
 def open_current(root: Path, encoder_name: str) -> Index:

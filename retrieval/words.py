@@ -22,10 +22,12 @@ logging.getLogger("bm25s").setLevel(logging.WARNING)
 _ARRAYS = ("data.csc.index.npy", "indices.csc.index.npy", "indptr.csc.index.npy")
 FILES = tuple(f"words/{name}" for name in (*_ARRAYS, "vocab.index.json", "params.index.json"))
 # Letters with the marks that belong to them: vowels of Hindi and Thai are marks, and no letters to `re`.
-_MARKS = "".join(char for char in map(chr, range(0x300, 0x10000)) if unicodedata.category(char).startswith("M"))
+_MARKS = "".join(char for char in map(chr, range(0x300, 0x1F000)) if unicodedata.category(char) in ("Mn", "Mc"))
+# Signs inside words that are not read: joiners of Persian and Sinhala, variation selectors, the dot that is left of İ.
+_UNREAD = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), 0x307])
 _WORD = re.compile(f"(?:[^\\W_][{_MARKS}]*)+")
 # Scripts that write no space between words: their runs are taken apart into pairs of characters.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u9fff]+")
 # Words that say nothing about what a text is about; the usual English ones, as in Lucene and a few of the first person.
 _SAYS_NOTHING = """
 a about am an and are as at be been being but by can could did do does for from had has have he her his how i if in
@@ -34,6 +36,7 @@ these they this those to too very was we were what when where which who whom why
 """
 _STOP = frozenset(_SAYS_NOTHING.split())
 _MAX_WORDS = 4_000  # of one text
+_MAX_CHARS = 20_000  # of one text: normalising takes the square of a run of marks
 
 
 class Words:
@@ -80,7 +83,8 @@ def tokens(text: str) -> Iterator[str]:
 
     Characters that mean the same are one (Unicode NFKC): full-width letters, ligatures, accents set apart.
     """
-    words = _pieces(unicodedata.normalize("NFKC", text).casefold())
+    plain = unicodedata.normalize("NFKC", text[:_MAX_CHARS]).casefold().translate(_UNREAD)
+    words = _pieces(plain)
     found = list(islice((word for word in words if word not in _STOP), _MAX_WORDS))
     yield from Stemmer.Stemmer("english").stemWords(found)  # a stemmer is no thread's but its own
 

@@ -51,7 +51,9 @@ def test_read(stories: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"norm": "N"}', '"norm"'])
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"norm": "N"}', '"norm"', '{"norm": "N", "moral_action": 5, "immoral_action": ""}']
+)
 def test_broken_stories(stories: Path, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A line that is no story, or too few of them, ends the command with one sentence that names it."""
     stories.write_text(f"\n{line}\n", encoding="utf-8")
@@ -62,6 +64,13 @@ def test_broken_stories(stories: Path, line: str, capsys: pytest.CaptureFixture[
     assert encoder.main([str(stories), "--out", str(stories.with_name("out"))]) == 2
     assert f"{stories} holds 0 norms; a batch takes {Plan().batch}" in capsys.readouterr().err
     assert not stories.with_name("out").exists()
+
+
+def test_nowhere_to_write(stories: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing folder is told before the training and not after it."""
+    assert encoder.main([str(stories), "--out", str(tmp_path / "gone" / "out")]) == 2
+    expected = f"adaptation.encoder: --out {tmp_path}/gone/out: there is no folder {tmp_path}/gone\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_held_out_queries() -> None:

@@ -141,24 +141,32 @@ def test_leftovers(layout: Layout, name: str) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("name", [".export-abc", "model-1-int8"])
 @pytest.mark.parametrize(("hours", "left"), [(23, True), (25, False)])
-def test_old_encoders(layout: Layout, name: str, hours: int, *, left: bool) -> None:
-    """An encoder that no version names, or half of one, is deleted a day later and not sooner; a named one never."""
-    for path in (layout.encoder(name), layout.encoder("named-1")):
-        path.mkdir(parents=True)
-        (path / "model.onnx").touch()
-        then = time.time() - hours * 3600
-        os.utime(path, (then, then))
-    made = replace(shelf.manifest([shelf.row("a", "JP", "S")], 8), encoder_id="named-1")
-    made = replace(made, built_at="-", knowledge="-", encoder="-", files=dict.fromkeys(FILES, "-")).sealed()
-    for version in layout.published():
-        layout.version(version).write_manifest(made)
-    with publish.draft(layout) as beside:
-        beside.write_manifest(made)
-        publish.publish(beside, layout, "20260201T000000000000-00000000", 10)
-    assert layout.encoder(name).exists() == left
-    assert layout.encoder("named-1").exists()
+def test_half_an_encoder(layout: Layout, hours: int, *, left: bool) -> None:
+    """What a killed export left over is deleted a day later and not sooner, for exports need no lock."""
+    path = layout.encoder(".export-abc")
+    path.mkdir(parents=True)
+    then = time.time() - hours * 3600
+    os.utime(path, (then, then))
+    put(layout, "20260201T000000000000-00000000")
+    assert path.exists() == left
+
+
+def test_encoders(layout: Layout) -> None:
+    """An encoder goes with the last version that names it; what no deleted version named stays."""
+    told = replace(shelf.manifest([shelf.row("a", "JP", "S")], 8), built_at="-", knowledge="-", encoder="-")
+    told = replace(told, files=dict.fromkeys(FILES, "-"))
+    for name, encoder in zip(NAMES, ("first", "second", "first", "third", "third"), strict=True):
+        layout.version(name).write_manifest(replace(told, encoder_id=encoder).sealed())
+    for encoder in ("first", "second", "third", "other"):
+        layout.encoder(encoder).mkdir(parents=True)
+    for keep, left in (
+        (4, ["first", "other", "second", "third"]),
+        (3, ["first", "other", "third"]),
+        (2, ["other", "third"]),
+    ):
+        publish._prune(layout, keep)
+        assert sorted(path.name for path in (layout.root / "encoders").iterdir()) == left
 
 
 @pytest.mark.parametrize(("keep", "expected"), [(1, []), (2, NAMES[4:]), (4, NAMES[2:]), (6, NAMES), (100, NAMES)])

@@ -63,6 +63,17 @@ def test_rollback_to(run: Run, layout: Layout) -> None:
         expected = f"comity index: there is no version {name} in {layout.root}; `comity index show` lists them\n"
         assert said == Said(2, "", expected)
     assert second == layout.current().root.name
+    assert f"from {third}" in run("show").out
+    run("rollback", "--to", third)
+    assert "rolled back: no" in run("show").out
+
+
+def test_rollback_of_nothing(run: Run, layout: Layout) -> None:
+    """Where there is no index nothing is made, whatever is named."""
+    for options in ((), ("--to", "20260101")):
+        said = run("rollback", *options)
+        assert (said.code, "there is no index in" in said.err) == (2, True)
+    assert not layout.lock.exists()
 
 
 def test_rollback_to_what_is_damaged(run: Run, layout: Layout) -> None:

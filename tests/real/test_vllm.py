@@ -19,7 +19,8 @@ from tests.conftest import ROOT, Serve, until
 from tests.real.conftest import Vllm
 
 Json = dict[str, Any]
-PLAIN, JAPAN, INDIA = "What is the square root of two?", "A gift for a colleague in Japan?", "A wedding in India?"
+PLAIN, INDIA = "What is the square root of two?", "A wedding in India?"
+JAPAN = "Which gift may I bring my colleague when she invites me to her home in Japan?"
 THINKS = "What is the square root of two? Answer with detailed thinking on."  # to which the template of tiny.py listens
 ADAPTERS = {"cultures": {"JP": "jp", "IN": "in"}}
 DIGITS = list("0123456789")
@@ -347,8 +348,8 @@ def test_client_that_leaves(service: Serve, vllm: Vllm, stream: bool) -> None:
         assert until(lambda: vllm.metric("num_requests_running") > 0, 10)
         assert isinstance(leaving.exception(), httpx.ReadTimeout)
 
-    # three seconds: vLLM writes the gauge once a step, and a step of eight sequences can take long on few cores
-    assert until(lambda: vllm.metric("num_requests_running") == 0, 3)
+    # vLLM writes the gauge once a step, and a step of eight sequences can take long on few cores; all would take minutes
+    assert until(lambda: vllm.metric("num_requests_running") == 0, 15)
     assert 0 < vllm.metric("generation_tokens_total") - before < 8 * 3500
 
 

@@ -53,7 +53,16 @@ def test_scores(index: words.Words, query: str, best: int | None) -> None:
 def test_marks() -> None:
     """Vowels that are marks belong to their word, and an accent set apart from its letter is the one on it."""
     assert list(words.tokens("नमस्ते दोस्तों")) == ["नमस्ते", "दोस्तों"]
+    assert list(words.tokens("İstanbul'da")) == [*words.tokens("istanbul"), "da"]
+    assert list(words.tokens("می\u200cخواهم")) == ["میخواهم"]
+    assert list(words.tokens("佐々木")) == ["佐々", "々木"]
+    assert len(list(words.tokens("\U0001e928\U0001e935\U0001e924\U0001e922\U0001e944"))) == 1  # Adlam
     assert list(words.tokens("cafe\u0301")) == list(words.tokens("café")) == ["café"]
+
+
+def test_many_marks(index: words.Words) -> None:
+    """A megabyte of marks, which normalising would sort for minutes, is cut."""
+    assert index.scores("shoes a" + "\u0301\u0316" * 500_000).argmax() == 0
 
 
 def test_words_count_once(index: words.Words) -> None:
