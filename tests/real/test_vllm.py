@@ -348,7 +348,7 @@ def test_client_that_leaves(service: Serve, vllm: Vllm, stream: bool) -> None:
         assert until(lambda: vllm.metric("num_requests_running") > 0, 10)
         assert isinstance(leaving.exception(), httpx.ReadTimeout)
 
-    # vLLM writes the gauge once a step, and a step of eight sequences can take long on few cores; all would take minutes
+    # vLLM writes the gauge once a step, which can take long on few cores; all of it would take minutes
     assert until(lambda: vllm.metric("num_requests_running") == 0, 15)
     assert 0 < vllm.metric("generation_tokens_total") - before < 8 * 3500
 
