@@ -1,16 +1,15 @@
-"""`comity index build|add|remove|verify|show|rollback` and `comity knowledge check`: their arguments and exit codes."""
+"""`comity index build|add|remove|verify|show|rollback`: their arguments and exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from index import commands, knowledge, model
-from index.commands import FAILED, OK, UNUSABLE
+from index import commands, model
+from index.commands import UNUSABLE
 from index.knowledge import KnowledgeBroken
 from index.publish import KEEP
 from retrieval.encoder import SERVED, Precision
@@ -35,28 +34,6 @@ def main(arguments: list[str]) -> int:
     for line in outcome.errors:
         print(line, file=sys.stderr)
     return int(outcome.code)
-
-
-def check(arguments: list[str]) -> int:
-    """Run `comity knowledge check`."""
-    parser = argparse.ArgumentParser(prog="comity knowledge")
-    actions = parser.add_subparsers(required=True)
-    action = actions.add_parser("check", help="check every row of the knowledge base")
-    action.add_argument("--knowledge", type=Path, default=Path("knowledge"), help="folder of the knowledge base")
-    action.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    try:
-        found = knowledge.load(options.knowledge)
-    except KnowledgeBroken as error:
-        if options.json:
-            print(json.dumps({"ok": False, "faults": [asdict(fault) for fault in error.faults]}))
-        for fault in error.faults:
-            print(fault, file=sys.stderr)
-        return FAILED
-    cultures = len({row.culture for row in found.descriptions})
-    said = {"ok": True, "descriptions": len(found.descriptions), "cultures": cultures}
-    print(json.dumps(said) if options.json else f"{len(found.descriptions)} descriptions of {cultures} cultures: ok")
-    return OK
 
 
 def _parser() -> argparse.ArgumentParser:

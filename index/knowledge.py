@@ -1,16 +1,19 @@
-"""Reads the knowledge base: one JSON object a line, one file a culture, checked field by field before use."""
+"""Reads the knowledge base: one JSON object a line, one file a culture, checked field by field and row against row."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, field_validator
 
+from index import cues, likeness
+from index.cues import Cue
 from retrieval import cultures, description
 from retrieval.cultures import Cultures
 from retrieval.description import Description
@@ -35,6 +38,7 @@ Topic = Literal[
 TOPICS: tuple[str, ...] = get_args(Topic)
 STATEMENT_WORDS = (12, 45)
 ABSOLUTES = re.compile(r"\b(all|every|always|never|everyone|nobody|no one)\b", re.IGNORECASE)
+_BREAK = re.compile(r"\w{3,}[.!?][\"'”’)]* (?=[A-Z])")  # between two sentences
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 
 
@@ -92,6 +96,8 @@ class _Row(_Strict):
             raise ValueError(f"has {words} words, wanted {low} to {high}")
         if found := ABSOLUTES.search(value):
             raise ValueError(f"says {found.group(0)!r}: describe customs of many, not traits of all")
+        if len(_BREAK.findall(value)) > 1:
+            raise ValueError("has more than two sentences: one custom a row")
         return value
 
 
@@ -121,10 +127,11 @@ class Knowledge:
 
     cultures: Cultures
     descriptions: tuple[Description, ...]
+    cues: tuple[Cue, ...] = ()
 
 
 def load(root: Path) -> Knowledge:
-    """Read `cultures.jsonl` and `descriptions/*.jsonl` under a folder, sorted by id.
+    """Read `cultures.jsonl`, `descriptions/*.jsonl`, sorted by id, and `cues/*.jsonl` under a folder.
 
     Raises:
         KnowledgeBroken: with every fault found, each naming file, line, field and reason.
@@ -138,6 +145,7 @@ def load(root: Path) -> Knowledge:
         raise KnowledgeBroken((Fault(str(root / "descriptions"), "files", "there are no *.jsonl files to index"),))
     faults: list[Fault] = []
     found: dict[str, Description] = {}
+    places: dict[str, str] = {}
     for file in files:
         for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
             if not line.strip():
@@ -148,12 +156,35 @@ def load(root: Path) -> Knowledge:
             if row is None:
                 continue
             faults += [Fault(where, field, reason) for field, reason in _misplaced(row, file.stem, registry, found)]
-            found[row.id] = row
+            found[row.id], places[row.id] = row, where
     if not faults and not found:
         faults.append(Fault(str(root / "descriptions"), "files", "the files hold no descriptions to index"))
+    rows = tuple(found[id] for id in sorted(found))
+    read = tuple(cues.read(root, registry))
+    faults += [Fault(*each) for each in read if isinstance(each, tuple)]
+    if not faults:
+        faults += [Fault(places[row.id], field, reason) for row, field, reason in _between(rows, registry)]
     if faults:
         raise KnowledgeBroken(tuple(faults))
-    return Knowledge(registry, tuple(found[id] for id in sorted(found)))
+    return Knowledge(registry, rows, tuple(each for each in read if isinstance(each, Cue)))
+
+
+def _between(rows: Sequence[Description], registry: Cultures) -> Iterator[tuple[Description, str, str]]:
+    """Give what is wrong only beside the other rows, or in the light of their languages."""
+    for first, second, share in likeness.repeats(rows, registry):
+        yield second, "statement", f"says {share:.0%} of what {first.id} says; tell them apart, or keep one"
+    classifier = _classifier()
+    for row in rows:
+        language, _ = classifier.classify(row.statement)
+        if language != row.language:
+            yield row, "statement", f"reads as {language}, and language says {row.language}"
+
+
+@cache
+def _classifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE)
 
 
 def _parse(line: bytes) -> tuple[Description | None, list[tuple[str, str]]]:

@@ -12,17 +12,25 @@ import pycountry
 from babel import Locale
 
 _KEYS = {"id", "people", "aliases", "parents", "name"}
+_OWN_KEYS = {"languages", "region"}  # of what ISO 3166 does not know, and so neither CLDR nor GeoNames
+REGIONS = ("AF", "AS", "EU", "NA", "OC", "SA", "several")
 
 
 @dataclass(frozen=True, slots=True)
 class Culture:
-    """One culture: ISO 3166-1 alpha-2, ISO 3166-2, or `x-…` for peoples and religions."""
+    """One culture: ISO 3166-1 alpha-2, ISO 3166-2, or `x-…` for peoples and religions.
+
+    Languages (ISO 639) and region (a continent, or several) are those of peoples and religions; what CLDR knows of
+    countries is not written again.
+    """
 
     id: str
     name: str
     people: tuple[str, ...]
     aliases: tuple[str, ...]
     parents: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+    region: str | None = None
 
 
 class Cultures:
@@ -83,18 +91,24 @@ def _parse(line: str, where: str) -> Culture:
         row = json.loads(line)
     except ValueError as error:
         raise ValueError(f"{where}: not a JSON object ({error}); write one object a line") from error
-    if not isinstance(row, dict) or set(row) != _KEYS:
-        raise ValueError(f"{where}: wanted an object with exactly the keys {', '.join(sorted(_KEYS))}")
-    for key in ("people", "aliases", "parents"):
+    keys = _KEYS | _OWN_KEYS if isinstance(row, dict) and str(row.get("id")).startswith("x-") else _KEYS
+    if not isinstance(row, dict) or set(row) != keys:
+        raise ValueError(f"{where}: wanted an object with exactly the keys {', '.join(sorted(keys))}")
+    for key in sorted({"people", "aliases", "parents", "languages"} & keys):
         if not isinstance(row[key], list) or not all(isinstance(word, str) and word for word in row[key]):
             raise ValueError(f"{where}: {key}: wanted a list of words")
+    if "region" in keys and row["region"] not in REGIONS:
+        raise ValueError(f"{where}: region: wanted one of {', '.join(REGIONS)}")
     id, name = row["id"], row["name"]
     if not isinstance(id, str) or not isinstance(name, str | None):
         raise ValueError(f"{where}: {'name' if isinstance(id, str) else 'id'}: wanted a string")
     name = name or _iso_name(id)
     if not name:
         raise ValueError(f"{where}: id: {id!r} is no ISO 3166 code; give it a name, or an id of the form x-…")
-    return Culture(id, name, tuple(row["people"]), tuple(row["aliases"]), tuple(row["parents"]))
+    people, aliases, parents, languages = (
+        tuple(row.get(key, ())) for key in ("people", "aliases", "parents", "languages")
+    )
+    return Culture(id, name, people, aliases, parents, languages, row.get("region"))
 
 
 def _iso_name(id: str) -> str | None:

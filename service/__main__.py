@@ -13,7 +13,7 @@ COMMANDS = {
     "detect": ("service.ask", "detect", "find the cultures of a text"),
     "retrieve": ("service.ask", "retrieve", "find the descriptions that matter to a text"),
     "judge": ("service.ask", "judge", "judge an answer"),
-    "knowledge": ("index.__main__", "check", "check the knowledge base"),
+    "knowledge": ("index.stock", "main", "check the knowledge base, or count what it holds"),
     "index": ("index.__main__", "main", "build, add to, remove from, verify, show or roll back the index"),
     "evaluate": ("evaluation.__main__", "main", "measure detection, retrieval or the judge"),
     "config": ("service.config", "main", "check or show the configuration"),

@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 
 from index import knowledge
+from index.cues import Cue
 from index.knowledge import KnowledgeBroken
 from retrieval.description import Description, Source
 
 ROOT = Path(__file__).parents[2]
 STATEMENT = "Many people in Japan take off their shoes in the entrance before they step up into a home."
+BATH = (
+    "In many Japanese families guests bathe first, and wash before they sink into the hot water that others use later."
+)
+FEET = "In Thailand many people keep their soles turned away from images and from others when they sit on the ground."
 GOOD: dict[str, Any] = {
     "id": "jp-hospitality-shoes",
     "culture": "JP",
@@ -65,7 +70,8 @@ def source(**changed: Any) -> dict[str, Any]:
 
 def words(count: int) -> dict[str, Any]:
     """Give a statement of so many words, as a change of the row."""
-    return {"statement": " ".join(["word"] * count)}
+    said = f"{STATEMENT[:-1]} {'where the old hosts wait for the new guests ' * 9}"
+    return {"statement": " ".join(said.split()[:count])}
 
 
 def test_good_row(tmp_path: Path) -> None:
@@ -96,8 +102,8 @@ def test_good_row(tmp_path: Path) -> None:
 
 def test_rows_out_of_order_blank_lines_and_carriage_returns(tmp_path: Path) -> None:
     """Rows are given by id whatever their order, and blank lines or CRLF do no harm."""
-    other = {**GOOD, "id": "jp-hospitality-bath"}
-    thai = {**GOOD, "id": "th-public-behaviour-feet", "culture": "TH", "topic": "public_behaviour"}
+    other = {**GOOD, "id": "jp-hospitality-bath", "statement": BATH}
+    thai = {**GOOD, "id": "th-public-behaviour-feet", "culture": "TH", "topic": "public_behaviour", "statement": FEET}
     root = base(tmp_path, {"TH": [thai], "JP": [GOOD, b"  ", json.dumps(other).encode() + b"\r"]})
     expected = ["jp-hospitality-bath", "jp-hospitality-shoes", "th-public-behaviour-feet"]
     assert expected == [row.id for row in knowledge.load(root).descriptions]
@@ -228,3 +234,97 @@ def test_committed_knowledge() -> None:
     counts = Counter(row.culture for row in found.descriptions)
     assert len(counts) >= 12
     assert {culture: count for culture, count in counts.items() if count < 12} == {}
+
+
+def told(root: Path) -> list[str]:
+    """Load a broken knowledge base; give every fault without its folder."""
+    with pytest.raises(KnowledgeBroken) as caught:
+        knowledge.load(root)
+    return [str(fault).replace(f"{root}/descriptions/", "") for fault in caught.value.faults]
+
+
+def test_statement_twice(tmp_path: Path) -> None:
+    """A row that says what another of its culture says already is named, with that one and how much they share."""
+    again = "In Japan many people take off shoes at the entrance before they step up into the home."
+    root = base(tmp_path, {"JP": [GOOD, {**GOOD, "id": "jp-hospitality-shoes-again", "statement": again}]})
+    expected = "JP.jsonl:2: statement: says 100% of what jp-hospitality-shoes says; tell them apart, or keep one"
+    assert told(root) == [expected]
+
+
+def test_statement_of_another_culture(tmp_path: Path) -> None:
+    """The same sentence told of another people is a fault; one that is told in other words is none."""
+    thai = {**GOOD, "id": "th-hospitality-shoes", "culture": "TH", "statement": STATEMENT.replace("Japan", "Thailand")}
+    expected = "TH.jsonl:1: statement: says 100% of what jp-hospitality-shoes says; tell them apart, or keep one"
+    assert told(base(tmp_path, {"JP": [GOOD], "TH": [thai]})) == [expected]
+    other = {
+        **thai,
+        "statement": "Thai hosts often expect that guests leave footwear outside before coming into the house.",
+    }
+    (tmp_path / "descriptions" / "TH.jsonl").write_text(json.dumps(other), encoding="utf-8")
+    assert len(knowledge.load(tmp_path).descriptions) == 2
+
+
+def test_other_language(tmp_path: Path) -> None:
+    """A statement in another language than its row declares is a fault."""
+    german = "In Japan ziehen viele Leute ihre Schuhe am Eingang aus, bevor sie eine Wohnung betreten."
+    root = base(tmp_path, {"JP": [{**GOOD, "statement": german}]})
+    assert told(root) == ["JP.jsonl:1: statement: reads as de, and language says en"]
+
+
+def test_several_customs_in_a_row(tmp_path: Path) -> None:
+    """Three sentences are more than one custom; two, and abbreviations, may be one."""
+    three = "Many Japanese people bow. Guests also bring sweets. Hosts often serve green tea in small cups afterwards."
+    assert faults(base(tmp_path, {"JP": [{**GOOD, "statement": three}]})) == [("JP.jsonl:1", "statement")]
+    two = (
+        "Many people in Japan bow when they meet St. John's pilgrims. Guests often bring sweets in a wrapping of cloth."
+    )
+    (tmp_path / "descriptions" / "JP.jsonl").write_text(json.dumps({**GOOD, "statement": two}), encoding="utf-8")
+    assert len(knowledge.load(tmp_path).descriptions) == 1
+
+
+CUE = {"cue": "Obon", "language": "en", "kind": "festival", "gloss": "feast of the dead", "also": []}
+STAR = {**CUE, "cue": "Tanabata", "gloss": "star festival"}
+
+
+def cues(root: Path, *rows: Any, culture: str = "JP") -> Path:
+    """Write a good knowledge base with these cue words."""
+    base(root, {"JP": [GOOD]})
+    (root / "cues").mkdir()
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (root / "cues" / f"{culture}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return root
+
+
+def test_cues(tmp_path: Path) -> None:
+    """Cue words are read with the culture that their file is named after."""
+    again = {**CUE, "cue": "お盆", "language": "ja", "also": ["TW"]}
+    found = knowledge.load(cues(tmp_path, CUE, "", again)).cues
+    assert found == (
+        Cue("Obon", "JP", "en", "festival", "feast of the dead", ()),
+        Cue("お盆", "JP", "ja", "festival", "feast of the dead", ("TW",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ("{", "line"),
+        ("[]", "row"),
+        ({**STAR, "more": 1}, "more"),
+        ({**STAR, "cue": "x"}, "cue"),
+        ({**STAR, "language": "Japanese"}, "language"),
+        ({**STAR, "language": ""}, "language"),
+        ({**STAR, "kind": "thing"}, "kind"),
+        ({**STAR, "also": ["ZZ"]}, "also"),
+        ({**STAR, "also": ["JP"]}, "also"),
+        ({**CUE, "cue": "OBON"}, "cue"),
+    ],
+)
+def test_cue_is_wrong(tmp_path: Path, row: Any, field: str) -> None:
+    """A broken cue word, or one that occurs twice, is named by line and field, and nothing is read."""
+    assert faults(cues(tmp_path, CUE, row)) == [("JP.jsonl:2", field)]
+
+
+def test_cues_of_an_unknown_culture(tmp_path: Path) -> None:
+    """A file of cue words is named after a culture of the registry."""
+    assert faults(cues(tmp_path, CUE, culture="ZZ")) == [("ZZ.jsonl", "culture")]

@@ -269,26 +269,6 @@ def test_manifest_is_broken(run: Run, layout: Layout, action: list[str], text: s
     assert "run `comity index build`" in said.err
 
 
-def test_knowledge_is_good(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`knowledge check` counts what it found, as a sentence or as JSON."""
-    assert command.check(["check", "--knowledge", str(source)]) == 0
-    assert capsys.readouterr() == ("6 descriptions of 2 cultures: ok\n", "")
-    assert command.check(["check", "--knowledge", str(source), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"ok": True, "descriptions": 6, "cultures": 2}
-
-
-def test_knowledge_is_broken(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`knowledge check` fails with 1 and names file, line and field; as JSON it lists the same faults."""
-    row_of(source).write_text("{\n", encoding="utf-8")
-    where = f"{row_of(source)}:1"
-    assert command.check(["check", "--knowledge", str(source)]) == 1
-    out, err = capsys.readouterr()
-    assert ("", f"{where}: line: ") == (out, err[: len(where) + 8])
-    assert command.check(["check", "--knowledge", str(source), "--json"]) == 1
-    (fault,) = json.loads(capsys.readouterr().out)["faults"]
-    assert (where, "line") == (fault["where"], fault["field"])
-
-
 def test_as_a_process(source: Path) -> None:
     """The command line reaches `knowledge check`, and its exit code is the process's."""
     row_of(source).write_text("{\n", encoding="utf-8")

@@ -32,7 +32,7 @@ def made(**parents: tuple[str, ...]) -> Cultures:
 
 def test_names_of_their_own(tmp_path: Path) -> None:
     """A row without a name is called as CLDR or ISO 3166 calls it; a name in the row wins."""
-    people = {**JAPAN, "id": "x-maori", "name": "Māori"}
+    people = {**JAPAN, "id": "x-maori", "name": "Māori", "languages": ["mi"], "region": "OC"}
     found = load(tmp_path, JAPAN, CATALONIA, SPAIN, people, {**SPAIN, "id": "FR", "name": "La France"})
     assert [culture.name.split(" [")[0] for culture in found] == ["Japan", "Catalunya", "Spain", "Māori", "La France"]
     assert found["JP"] == Culture("JP", "Japan", ("Japanese",), ("Nippon",), ())
@@ -92,9 +92,13 @@ def test_contains() -> None:
         ({**JAPAN, "people": "Japanese"}, "people"),
         ({**JAPAN, "aliases": [""]}, "aliases"),
         ({**JAPAN, "parents": [5]}, "parents"),
+        ({**JAPAN, "region": "AS", "languages": ["ja"]}, "keys"),
+        ({**JAPAN, "id": "x-maori"}, "keys"),
+        ({**JAPAN, "id": "x-maori", "languages": [5], "region": "OC"}, "languages"),
+        ({**JAPAN, "id": "x-maori", "languages": ["mi"], "region": "Oceania"}, "region"),
         ({**JAPAN, "id": "QQ"}, "'QQ' is no ISO 3166 code"),
         ({**JAPAN, "id": "Japan"}, "'Japan' is no ISO 3166 code"),
-        ({**JAPAN, "id": "x-people"}, "give it a name"),
+        ({**JAPAN, "id": "x-people", "languages": [], "region": "AS"}, "give it a name"),
         ({**JAPAN, "id": None}, "id"),
         ({**JAPAN, "id": None, "name": "Nowhere"}, "id"),
         ({**JAPAN, "id": 5, "name": "Nowhere"}, "id"),
