@@ -388,15 +388,3 @@ def test_health(service: Serve, upstream: Upstream) -> None:
 
     assert (response.status_code, response.json()["status"]) == (503, "UNHEALTHY")
     assert response.json()["reason"]
-
-
-def test_follow_up_is_looked_up(service: Serve, upstream: Upstream) -> None:
-    """A question that means nothing alone is judged by descriptions of what it refers to, as the chat is grounded."""
-    talk = [
-        {"role": "user", "content": "We are invited to a home in Osaka. Do we keep our shoes on at the entrance?"},
-        {"role": "assistant", "content": "No."},
-        {"role": "user", "content": "Why is that?"},
-    ]
-    service(upstream).post("/comity/v1/judge", json={"messages": talk, "response": "Because of the floor."})
-
-    assert "take off their shoes at the entrance" in json.dumps(upstream.judged[0])

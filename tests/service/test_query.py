@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from service.query import query
 from service.turn import Message
 from tests.conftest import Serve
+from tests.upstream import Upstream
 
 OTHER = "How do people in Lima greet each other at work?"
 GIFT, FLOWERS = "日本の家に招かれました。手土産は何がいいですか。", "花は?"
@@ -54,3 +57,15 @@ def test_follow_up(service: Serve) -> None:
     said = service().post("/v1/chat/completions", json={"model": "comity-extractive", "messages": talk})
     assert said.headers["x-comity-grounding"] == "grounded"
     assert "shoes" in said.json()["choices"][0]["message"]["content"].split("2. ")[0]
+
+
+def test_follow_up_is_looked_up(service: Serve, upstream: Upstream) -> None:
+    """A question that means nothing alone is judged by descriptions of what it refers to, as the chat is grounded."""
+    talk = [
+        {"role": "user", "content": "We are invited to a home in Osaka. Do we keep our shoes on at the entrance?"},
+        {"role": "assistant", "content": "No."},
+        {"role": "user", "content": "Why is that?"},
+    ]
+    service(upstream).post("/comity/v1/judge", json={"messages": talk, "response": "Because of the floor."})
+
+    assert "take off their shoes at the entrance" in json.dumps(upstream.judged[0])
