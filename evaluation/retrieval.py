@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation import own, pools, report, samples, statistics
+from evaluation import everyday, own, pools, report, samples, statistics
 from evaluation.detection import ids
 from evaluation.pools import ABLATION, SERVED, Places, Task
 from evaluation.report import About, Line, Report, Section
@@ -38,6 +38,7 @@ def measure(data: Path | None, index: Path, limit: int | None, draws: Draws) -> 
     opened = search.open_current(index, manifest.encoder)
     known = Names(opened.cultures, DetectionSettings().min_city_population)
     sections = own.measure(opened, known, limit, draws)
+    sections += everyday.measure(opened, draws)
     missing: tuple[str, ...] = ()
     if data is not None:
         missing = tuple(name for name in FILES if not (data / name).is_file())

@@ -98,7 +98,7 @@ class RetrievalSettings(Group):
     index: Path = Field(Path("var/index"), description="folder of the index that `comity index build` writes")
     encoder: str = Field("comity-minilm", description="encoder that the index must have been built with")
     k: int = Field(4, ge=1, le=50, description="most descriptions for one request")
-    min_score: float = Field(0.25, ge=-2, le=2, description="score under which a description does not matter")
+    min_score: float = Field(0.3, ge=-2, le=2, description="score under which a description does not matter")
     max_cultures: int = Field(3, ge=1, le=8, description="cultures that one request is grounded in")
     workers: int = Field(2, ge=1, le=64, description="threads that encode queries")
     timeout_s: Seconds = Field(2, description="seconds to encode a query and search")

@@ -186,7 +186,7 @@ def test_encode_batches() -> None:
 def test_measure(adaculturesafe: Path) -> None:
     """The built index's own encoder measures every task whose files are there, and missing ones are named."""
     found = retrieval.measure(adaculturesafe, Path("var/index"), 40, Draws(50))
-    mine, lines = found.sections[0].lines, found.sections[4].lines
+    mine, lines = found.sections[0].lines, found.sections[6].lines
     assert [line.counts["queries"] for line in mine] == [40, mine[1].counts["queries"], 40, 40]
     assert mine[0].figures["R@5"].value > 0.9  # type: ignore[union-attr]
     assert [line.name for line in lines] == [
@@ -199,7 +199,7 @@ def test_measure(adaculturesafe: Path) -> None:
     ]
     assert [line.counts["candidates, mean"] for line in lines] == [2, 0, 3, 2, 0, 3]
     assert set(lines[0].figures) == {"R@1", "R@5", "MRR"}
-    assert [len(section.lines) for section in found.sections[5:]] == [4, len(ABLATION)]
+    assert [len(section.lines) for section in found.sections[7:]] == [4, len(ABLATION)]
     assert found.missing == (STORIES, *SILENT)
     assert found.about.encoder
 
@@ -208,7 +208,7 @@ def test_measure(adaculturesafe: Path) -> None:
 def test_measure_own_queries() -> None:
     """Without any set what comes with Comity is measured, and nothing is missing."""
     found = retrieval.measure(None, Path("var/index"), 20, Draws(50))
-    assert [len(found.sections), found.missing] == [4, ()]
+    assert [len(found.sections), found.missing] == [6, ()]
     assert [line.counts["queries"] for line in found.sections[1].lines] == [20] * 6
     floors = found.sections[3].lines
     assert [line.name for line in floors] == [f"{floor:.2f}" for floor in own.FLOORS]

@@ -171,12 +171,14 @@ def test_question_of_each_prompt(service: Serve, upstream: Upstream) -> None:
     made = [choice(i, text="fine") for i in range(2)]
     upstream.script = lambda body: JSONResponse(completion(made))
     client = service(upstream)
-    client.post("/v1/completions", json={"model": "tiny", "prompt": ["A gift in Japan?", "Dinner in Istanbul?"]})
+    client.post(
+        "/v1/completions", json={"model": "tiny", "prompt": ["A gift in Japan?", "Sweets for a dinner in Istanbul?"]}
+    )
     quoted = sorted(
         (json.loads(body["messages"][1]["content"]) for body in upstream.judged), key=lambda q: str(q["question"])
     )
 
-    assert [q["question"] for q in quoted] == ["A gift in Japan?", "Dinner in Istanbul?"]
+    assert [q["question"] for q in quoted] == ["A gift in Japan?", "Sweets for a dinner in Istanbul?"]
     assert "Turk" in json.dumps(quoted[1]["customs"])
     assert "Turk" not in json.dumps(quoted[0]["customs"])
 

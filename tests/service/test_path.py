@@ -331,7 +331,7 @@ def test_opt_out(service: Serve, upstream: Upstream) -> None:
 def test_culture_of_the_asker_stays_inside(service: Serve, upstream: Upstream) -> None:
     """What is inferred about the person who asks grounds the request and appears nowhere else."""
     client = service(upstream)
-    response = ask(client, text="I am Turkish. What is a polite gift?", comity={"debug": True})
+    response = ask(client, text="I am Turkish. May I bring my hosts wine as a gift?", comity={"debug": True})
 
     assert "[tr-" in json.dumps(upstream.asked[0])
     assert "x-comity-culture" not in response.headers
