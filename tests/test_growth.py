@@ -56,11 +56,11 @@ def test_more_descriptions_than_peoples() -> None:
 
 
 def test_sentences_of_the_knowledge() -> None:
-    """Sentences are all different, and some of them are questions."""
+    """Sentences are all different, and some of them, but fewer than half, are questions."""
     found = points.sentences(2_000)
 
     assert len(found) == len({sentence.text for sentence in found}) >= 2_000
-    assert 200 < sum(sentence.asked for sentence in found) < 400
+    assert 200 < sum(sentence.asked for sentence in found) < 1_000
 
 
 def test_texts_of_other_files(tmp_path: Path) -> None:
