@@ -26,7 +26,7 @@ from index import export, texts
 from retrieval import search
 from retrieval.encoder import Encoder, Vectors
 from retrieval.layout import IndexUnusable, Layout
-from retrieval.search import Index
+from retrieval.search import Index, Passage
 from service.settings import RetrievalSettings
 
 QUERIES, GRADES = (Path(__file__).parent / name for name in ("everyday.jsonl", "grades.jsonl"))
@@ -50,38 +50,41 @@ def measure(index: Index, draws: Draws) -> list[Section]:
     for row in samples.rows(GRADES, named=False):
         grades.setdefault(row.text("query"), {})[row.text("description_id")] = row.number("grade")
     asked = [row for row in samples.rows(QUERIES, named=False) if row.text("query") in grades]
+    texts_of = [row.text("query") for row in asked]
+    served = _served(index, asked)
     lines = []
-    for name, found in {"what serves": _served(index, asked), "BM25 alone": _by_words(index, asked)}.items():
-        scores = [gain(ranking, grades[row.text("query")]) for row, ranking in zip(asked, found, strict=True)]
-        answered = [_answers(grades[row.text("query")], ranking[:3]) for row, ranking in zip(asked, found, strict=True)]
-        groups = [row.text("query") for row in asked]
-        known = [_answers(grades[text], tuple(grades[text])) for text in groups]
-        figures = {"nDCG@10": scores, "answered among three": answered, "answer known": known}
-        lines.append(report.line(name, {"queries": len(asked)}, figures, groups, draws))
-    return [Section("Everyday queries, culture known", tuple(lines)), _floors(index, asked, grades, draws)]
+    for name, found in {"what serves": [_ids(each) for each in served], "BM25 alone": _by_words(index, asked)}.items():
+        pairs = [(grades[text], ranking) for text, ranking in zip(texts_of, found, strict=True)]
+        figures = {
+            "nDCG@10": [gain(ranking, graded) for graded, ranking in pairs],
+            "answered among three": [_answers(graded, ranking[:3]) for graded, ranking in pairs],
+            "answer known": [_answers(graded, tuple(graded)) for graded, _ in pairs],
+        }
+        lines.append(report.line(name, {"queries": len(asked)}, figures, texts_of, draws))
+    floors = _floors([grades[text] for text in texts_of], served, texts_of, draws)
+    return [Section("Everyday queries, culture known", tuple(lines)), floors]
 
 
 def _floors(
-    index: Index, asked: Sequence[samples.Row], grades: Mapping[str, Mapping[str, int]], draws: Draws
+    graded: Sequence[Mapping[str, int]], served: Sequence[Sequence[Passage]], groups: Sequence[str], draws: Draws
 ) -> Section:
     """Measure what each floor leaves of the descriptions that would be given."""
-    vectors = index.encoder.encode_queries([row.text("query") for row in asked])
-    most, texts_of = RetrievalSettings().k, [row.text("query") for row in asked]
-    lines = []
+    most, lines = RetrievalSettings().k, []
     for floor in FLOORS:
-        found = [
-            [each.description.id for each in index.find(row.text("query"), vector, (row.text("culture"),), most, floor)]
-            for row, vector in zip(asked, vectors, strict=True)
-        ]
-        given = [[grades[text].get(id, 0) for id in ids] for text, ids in zip(texts_of, found, strict=True)]
+        kept = [_ids([each for each in passages[:most] if each.score >= floor]) for passages in served]
+        given = [[each.get(id, 0) for id in ids] for each, ids in zip(graded, kept, strict=True)]
         figures = {
             "answered": [float(2 in each) for each in given],
             "answered or helped": [float(any(each)) for each in given],
             "given nothing that helps": [float(bool(each) and not any(each)) for each in given],
         }
-        counts = {"queries": len(asked), "descriptions given": sum(map(len, given))}
-        lines.append(report.line(f"{floor:.2f}", counts, figures, texts_of, draws))
+        counts = {"queries": len(given), "descriptions given": sum(map(len, given))}
+        lines.append(report.line(f"{floor:.2f}", counts, figures, groups, draws))
     return Section("Everyday queries by floor, as many given as are served", tuple(lines))
+
+
+def _ids(passages: Sequence[Passage]) -> Ranking:
+    return [each.description.id for each in passages]
 
 
 def _answers(grades: Mapping[str, int], ranking: Ranking) -> float:
@@ -99,10 +102,10 @@ def gain(ranking: Ranking, grades: Mapping[str, int]) -> float:
     )
 
 
-def _served(index: Index, asked: Sequence[samples.Row]) -> list[Ranking]:
+def _served(index: Index, asked: Sequence[samples.Row]) -> list[Sequence[Passage]]:
     vectors = index.encoder.encode_queries([row.text("query") for row in asked])
     return [
-        [each.description.id for each in index.find(row.text("query"), vector, (row.text("culture"),), _FIRST, -2.0)]
+        index.find(row.text("query"), vector, (row.text("culture"),), _FIRST, -2.0)
         for row, vector in zip(asked, vectors, strict=True)
     ]
 
@@ -141,7 +144,7 @@ def main(arguments: list[str]) -> int:
         index = search.open_current(layout.root, layout.current().read_manifest().encoder)
         asked = samples.rows(QUERIES, named=False)
         found = [
-            _served(index, asked),
+            [_ids(each) for each in _served(index, asked)],
             _by_words(index, asked),
             _by_cosine(index, asked, export.export(_PUBLISHED, layout)),
         ]

@@ -41,9 +41,9 @@ def build(options: argparse.Namespace) -> Outcome:
     """Build a version from the knowledge, with what operators added and without what they removed."""
     layout = Layout(options.index)
     hashed = builder.knowledge_hash(options.knowledge)
-    found = knowledge.load(options.knowledge)
     if options.if_changed and (manifest := _unchanged(options, hashed)):
         return Outcome(OK, "", asdict(manifest), (f"index: version {manifest.version} is up to date",))
+    found = knowledge.load(options.knowledge)
     with publish.lock(layout):
         _tell(f"{len(found.descriptions)} descriptions; loading the encoder {options.encoder}")
         from index import export  # with torch, which takes seconds

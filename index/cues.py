@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from babel import Locale, UnknownLocaleError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from index import lines
 from retrieval.cultures import Cultures
 
 Kind = Literal["festival", "food", "garment", "rite", "greeting", "kinship", "institution", "title", "object", "place"]
@@ -59,25 +59,18 @@ def read(root: Path, registry: Cultures) -> Iterator[Cue | tuple[str, str, str]]
             if not line.strip():
                 continue
             where = f"{file}:{number}"
-            try:
-                row = _Row.model_validate(json.loads(line.decode("utf-8")))
-            except ValidationError as error:
-                for item in error.errors(include_url=False, include_context=False, include_input=False):
-                    field = ".".join(str(part) for part in item["loc"]) or "row"
-                    yield where, field, item["msg"].removeprefix("Value error, ")
+            row, wrong = lines.parse(line, _Row)
+            yield from ((where, field, reason) for field, reason in wrong)
+            if row is None:
                 continue
-            except ValueError as error:
-                yield where, "line", f"not a JSON object in UTF-8 ({error})"
-                continue
-            key = (file.stem, row.cue.casefold(), row.language)
+            cue = Cue(row["cue"], file.stem, row["language"], row["kind"], row["gloss"], tuple(row["also"]))
+            key = (cue.culture, cue.text.casefold(), cue.language)
             if key in seen:
-                yield where, "cue", f"{row.cue} occurs twice for {file.stem}"
+                yield where, "cue", f"{cue.text} occurs twice for {cue.culture}"
             seen.add(key)
-            for id in row.also:
-                if id not in registry or id == file.stem:
-                    yield (
-                        where,
-                        "also",
-                        f"{id} is {'this culture itself' if id == file.stem else 'not in cultures.jsonl'}",
-                    )
-            yield Cue(row.cue, file.stem, row.language, row.kind, row.gloss, tuple(row.also))
+            for id in cue.also:
+                if id == cue.culture:
+                    yield where, "also", f"{id} is this culture itself"
+                elif id not in registry:
+                    yield where, "also", f"{id} is not in cultures.jsonl; add it there first"
+            yield cue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator
 
-from index import cues, likeness
+from index import cues, likeness, lines
 from index.cues import Cue
 from retrieval import cultures, description
 from retrieval.cultures import Cultures
@@ -151,22 +150,23 @@ def load(root: Path) -> Knowledge:
             if not line.strip():
                 continue
             where = f"{file}:{number}"
-            row, wrong = _parse(line)
+            read, wrong = lines.parse(line, _Row)
             faults += [Fault(where, field, reason) for field, reason in wrong]
-            if row is None:
+            if read is None:
                 continue
+            row = description.parse(read)
             faults += [Fault(where, field, reason) for field, reason in _misplaced(row, file.stem, registry, found)]
             found[row.id], places[row.id] = row, where
     if not faults and not found:
         faults.append(Fault(str(root / "descriptions"), "files", "the files hold no descriptions to index"))
     rows = tuple(found[id] for id in sorted(found))
-    read = tuple(cues.read(root, registry))
-    faults += [Fault(*each) for each in read if isinstance(each, tuple)]
+    words = tuple(cues.read(root, registry))
+    faults += [Fault(*each) for each in words if isinstance(each, tuple)]
     if not faults:
         faults += [Fault(places[row.id], field, reason) for row, field, reason in _between(rows, registry)]
     if faults:
         raise KnowledgeBroken(tuple(faults))
-    return Knowledge(registry, rows, tuple(each for each in read if isinstance(each, Cue)))
+    return Knowledge(registry, rows, tuple(each for each in words if isinstance(each, Cue)))
 
 
 def _between(rows: Sequence[Description], registry: Cultures) -> Iterator[tuple[Description, str, str]]:
@@ -185,34 +185,6 @@ def _classifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE)
-
-
-def _parse(line: bytes) -> tuple[Description | None, list[tuple[str, str]]]:
-    try:
-        row: Any = json.loads(line.decode("utf-8"))
-    except ValueError as error:
-        return None, [("line", f"not a JSON object in UTF-8 ({error})")]
-    if not isinstance(row, dict):
-        return None, [("line", "not a JSON object; write one object a line")]
-    broken = [key for key, value in row.items() if not _is_unicode(key + json.dumps(value, ensure_ascii=False))]
-    if broken:
-        return None, [(key, "holds a lone surrogate, which UTF-8 cannot carry") for key in broken]
-    try:
-        _Row.model_validate(row)
-    except ValidationError as error:
-        return None, [
-            (".".join(str(part) for part in item["loc"]) or "row", item["msg"].removeprefix("Value error, "))
-            for item in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-    return description.parse(row), []
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _misplaced(

@@ -319,7 +319,8 @@ def test_cues(tmp_path: Path) -> None:
     ("row", "field"),
     [
         ("{", "line"),
-        ("[]", "row"),
+        ("[]", "line"),
+        ({**STAR, "gloss": "star \ud800"}, "gloss"),
         ({**STAR, "more": 1}, "more"),
         ({**STAR, "cue": "x"}, "cue"),
         ({**STAR, "language": "Japanese"}, "language"),
