@@ -24,6 +24,7 @@ RUN /opt/venv/bin/pip install --no-index --no-deps "${TORCH}" 2>/dev/null \
  || { /opt/venv/bin/pip install "uv>=0.6,<1" \
  && /opt/venv/bin/uv pip install --no-cache --python /opt/venv/bin/python --torch-backend cpu "${TORCH}"; }
 RUN /opt/venv/bin/pip install -r index.txt
+COPY detection/ detection/
 COPY retrieval/ retrieval/
 COPY index/ index/
 COPY knowledge/ knowledge/
@@ -36,9 +37,10 @@ FROM packages AS app
 WORKDIR /app
 COPY LICENSE ./
 COPY service/ service/
+COPY detection/ detection/
 COPY retrieval/ retrieval/
 COPY --from=index /app/var/index/ var/index/
-RUN /opt/venv/bin/python -m compileall -q service retrieval \
+RUN /opt/venv/bin/python -m compileall -q service detection retrieval \
  && chmod -R u=rwX,go=rX /app
 
 FROM ${BASE_IMAGE}

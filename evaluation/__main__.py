@@ -37,13 +37,12 @@ def main(arguments: list[str]) -> int:
 
 def _folder(options: argparse.Namespace) -> int:
     task = importlib.import_module(f"evaluation.{options.task}")  # each loads only what it needs
-    if options.data is None and options.task == "detection":
-        raise SamplesUnusable("--data: detection is measured on test sets; name their folder")
     if options.data is not None and not options.data.is_dir():
         raise SamplesUnusable(f"{options.data}: there is no such folder")
     if options.data is not None and not any((options.data / name).is_file() for name in task.FILES):
         raise SamplesUnusable(f"{options.data}: none of the sets is in it ({', '.join(task.FILES)})")
-    found = task.measure(options.data, options.index, options.limit, _draws(options))
+    more = {"sealed": True} if getattr(options, "sealed", False) else {}
+    found = task.measure(options.data, options.index, options.limit, _draws(options), **more)
     for name in found.missing:
         print(f"comity evaluate: SKIPPED {name}: it is not in {options.data}", file=sys.stderr)
     _say(found, options)
@@ -101,8 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     tasks = parser.add_subparsers(dest="task", required=True)
     for name, said in FOLDER_TASKS.items():
         task = tasks.add_parser(name, help=said, description=said)
-        task.add_argument("--data", type=Path, help="folder of test sets, JSON lines; retrieval has its own beside")
+        task.add_argument("--data", type=Path, help="folder of test sets, JSON lines; there are own ones beside")
         task.add_argument("--index", type=Path, default=Path("var/index"), help="folder of the index")
+        if name == "detection":
+            task.add_argument("--sealed", action="store_true", help="also the look-alikes that are kept apart")
         _common(task, "measure at most N rows of each set")
     task = tasks.add_parser("judge", help=JUDGE, description=JUDGE)
     _asking(task)

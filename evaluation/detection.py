@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation import report, samples
+from detection.mentions import Names
+from evaluation import matcher as matchers
+from evaluation import messages, report, samples
 from evaluation.report import About, Line, Report, Section
 from evaluation.samples import Reader, Sample
 from evaluation.statistics import Draws
@@ -13,39 +15,44 @@ from retrieval import cultures
 from retrieval.layout import Layout
 from service import __version__
 from service.detect import detect
-from service.names import Names
 from service.settings import DetectionSettings
 from service.turn import Hints, Message
 
+_MAX_CHARS = DetectionSettings().max_chars
 FILES = (*samples.NAMED, *samples.SILENCE)
 
 
-def measure(data: Path, index: Path, limit: int | None, draws: Draws) -> Report:
-    """Measure detection on each set that is in the folder `data`, with default settings and the index's registry.
+def measure(data: Path | None, index: Path, limit: int | None, draws: Draws, *, sealed: bool = False) -> Report:
+    """Measure detection with the names of the index's version: on each set in the folder `data`, else on own messages.
+
+    Beside each figure stands that of a matcher of names alone (`evaluation/matcher.py`).
 
     Raises:
         SamplesUnusable: a row is broken.
         IndexUnusable: there is no index.
     """
     version = Layout(index).current()
-    settings = DetectionSettings()
-    names = Names(cultures.load(version.cultures), settings.min_city_population)
+    registry = cultures.load(version.cultures)
+    names = Names(registry, version.names.read_text(encoding="utf-8") if version.names.is_file() else "")
+    about = About(__version__, version.root.name, None, draws, limit)
+    if data is None:
+        return Report("detection", about, tuple(messages.measure(names, draws, sealed=sealed)), ())
+    matcher = matchers.Names(registry)
     sections = []
     for title, readers in (
         ("Texts about one culture", samples.NAMED),
         ("Texts that are hardly ever about a culture", samples.SILENCE),
     ):
-        lines = []
-        for part, found in _parts(data, readers, limit).items():
-            returned = [ids(sample.text, names, settings.max_chars) for sample in found]
-            lines.append(_line(part, found, returned, draws))
+        parts = _parts(data, readers, limit)
+        lines = [_line(part, found, names, matcher, draws) for part, found in parts.items()]
+        if readers is samples.SILENCE and lines:
+            lines.append(_silent([sample for found in parts.values() for sample in found], names, matcher, draws))
         if lines:
             sections.append(Section(title, tuple(lines)))
-    about = About(__version__, version.root.name, None, draws, limit)
     return Report("detection", about, tuple(sections), tuple(name for name in FILES if not (data / name).is_file()))
 
 
-def ids(text: str, names: Names, max_chars: int) -> tuple[str, ...]:
+def ids(text: str, names: Names, max_chars: int = _MAX_CHARS) -> tuple[str, ...]:
     """Give the cultures detected in one user message, in the order that grounding uses."""
     return detect([Message("user", text)], Hints(), names, infer=True, max_chars=max_chars).ids
 
@@ -65,13 +72,27 @@ def _parts(data: Path, readers: Mapping[str, Reader], limit: int | None) -> dict
     return parts
 
 
-def _line(part: str, found: Sequence[Sample], returned: Sequence[tuple[str, ...]], draws: Draws) -> Line:
+def _line(part: str, found: Sequence[Sample], names: Names, matcher: matchers.Names, draws: Draws) -> Line:
+    returned = [ids(sample.text, names) for sample in found]
+    matched = [tuple(dict.fromkeys(mention.culture for mention in matcher.find(sample.text))) for sample in found]
     counts = {"rows": len(found)}
     scores: dict[str, list[bool]] = {}
     if any(sample.culture for sample in found):
         wanted = [sample.culture or "" for sample in found]
         counts["cultures"] = len(set(wanted))
-        scores["first right"] = [bool(ids) and right(ids[0], w) for ids, w in zip(returned, wanted, strict=True)]
-        scores["any right"] = [any(right(id, w) for id in ids) for ids, w in zip(returned, wanted, strict=True)]
-    scores["returned"] = [bool(ids) for ids in returned]
+        scores["first right"] = [bool(each) and right(each[0], w) for each, w in zip(returned, wanted, strict=True)]
+        scores["any right"] = [any(right(id, w) for id in each) for each, w in zip(returned, wanted, strict=True)]
+        scores["matcher: any right"] = [any(right(i, w) for i in each) for each, w in zip(matched, wanted, strict=True)]
+    scores["returned"] = [bool(each) for each in returned]
+    scores["matcher: returned"] = [bool(each) for each in matched]
     return report.line(part, counts, scores, [sample.group for sample in found], draws)
+
+
+def _silent(found: Sequence[Sample], names: Names, matcher: matchers.Names, draws: Draws) -> Line:
+    """Measure how often a culture is returned where the matcher finds no name: no text of these is likely about one."""
+    silent = [sample for sample in found if not matcher.find(sample.text)]
+    scores = {
+        "returned": [bool(ids(sample.text, names)) for sample in silent],
+        "matcher: returned": [False] * len(silent),
+    }
+    return report.line("all where the matcher is silent", {"rows": len(silent)}, scores, [s.id for s in silent], draws)

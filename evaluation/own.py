@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from detection.mentions import Names
 from evaluation import pools, report, samples, statistics
 from evaluation.detection import ids
 from evaluation.pools import Pool, Recipe, Task
@@ -17,7 +18,6 @@ from evaluation.statistics import Draws
 from index import texts
 from retrieval.encoder import Encoder, Vectors
 from retrieval.search import Index
-from service.names import Names
 from service.query import query
 from service.settings import DetectionSettings
 from service.turn import Message

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detection.mentions import Names
 from evaluation import everyday, own, pools, report, samples, statistics
 from evaluation.detection import ids
 from evaluation.pools import ABLATION, SERVED, Places, Task
@@ -18,7 +19,6 @@ from retrieval.encoder import Encoder
 from retrieval.layout import Layout
 from retrieval.search import Index
 from service import __version__
-from service.names import Names
 from service.settings import DetectionSettings, RetrievalSettings
 
 DESCRIPTIONS, QUERIES, STORIES = "adaculturesafe.descriptions.jsonl", "adaculturesafe.queries.jsonl", "normad.jsonl"
@@ -36,7 +36,7 @@ def measure(data: Path | None, index: Path, limit: int | None, draws: Draws) -> 
     layout = Layout(index)
     manifest = layout.current().read_manifest()
     opened = search.open_current(index, manifest.encoder)
-    known = Names(opened.cultures, DetectionSettings().min_city_population)
+    known = Names(opened.cultures, opened.names)
     sections = own.measure(opened, known, limit, draws)
     sections += everyday.measure(opened, draws)
     missing: tuple[str, ...] = ()

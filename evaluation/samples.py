@@ -78,6 +78,17 @@ class Row:
             raise self._unusable(field, "a list of texts")
         return tuple(Row({f"{field}[{i}]": item}, self.where).text(f"{field}[{i}]") for i, item in enumerate(value))
 
+    def objects(self, field: str) -> tuple[Mapping[str, Any], ...]:
+        """Give a field that must be a list of objects.
+
+        Raises:
+            SamplesUnusable: it is missing or anything else.
+        """
+        value = self.values.get(field)
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self._unusable(field, "a list of objects")
+        return tuple(value)
+
     def has(self, field: str) -> bool:
         """Tell whether a field is there and not null."""
         return self.values.get(field) is not None

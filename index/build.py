@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from index import publish, texts
+from index import gazetteer, publish, texts
 from index.knowledge import Knowledge
 from index.publish import KEEP
 from index.texts import FIELDS, Known
@@ -25,12 +25,13 @@ from retrieval.layout import FORMAT, IndexUnusable, Layout, Manifest, Version, s
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a version holds: the hash of its knowledge, descriptions by id, the registry in bytes, and ids left out."""
+    """What a version holds: the hash of its knowledge, descriptions by id, ids left out, registry, names as bytes."""
 
     knowledge: str
     rows: tuple[Description, ...]
     registry: bytes
     removed: tuple[str, ...] = ()
+    names: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,10 @@ class Way:
 
 
 def knowledge_hash(root: Path) -> str:
-    """Give one SHA-256 over the registry and every file of descriptions, names included."""
+    """Give one SHA-256 over the registry, the names, and every file of descriptions and cue words, paths included."""
     digest = hashlib.sha256()
-    for file in [root / "cultures.jsonl", *sorted((root / "descriptions").glob("*.jsonl"))]:
+    files = [root / "cultures.jsonl", *(file for file in [root / "names.jsonl"] if file.is_file())]
+    for file in [*files, *sorted((root / "descriptions").glob("*.jsonl")), *sorted((root / "cues").glob("*.jsonl"))]:
         digest.update(f"{file.relative_to(root)}\0{sha256(file)}\n".encode())
     return digest.hexdigest()
 
@@ -78,7 +80,8 @@ def compose(
             raise IndexUnusable(f"the id {row.id} occurs in {rows[row.id].origin} and in {row.origin}; {mend}")
         rows[row.id] = row
     registry = (root / "cultures.jsonl").read_bytes()
-    return Content(hashed, tuple(rows[id] for id in sorted(rows)), registry, tuple(sorted(without)))
+    ordered = tuple(rows[id] for id in sorted(rows))
+    return Content(hashed, ordered, registry, tuple(sorted(without)), gazetteer.names(knowledge))
 
 
 def build(content: Content, root: Path, layout: Layout, way: Way) -> Version:
@@ -144,6 +147,7 @@ def _files(content: Content, beside: Version, layout: Layout, way: Way, vectors:
     np.save(beside.centres, rank.centres(vectors, codes, len(ids)))
     np.save(beside.offsets, description.write(content.rows, beside.descriptions))
     beside.cultures.write_bytes(content.registry)
+    beside.names.write_bytes(content.names)
     words.build([texts.whole(row) for row in content.rows]).write(beside.words)
     name, now = publish.stamp(layout, content.knowledge)
     files = sorted(path for path in beside.root.rglob("*") if path.is_file())

@@ -27,7 +27,8 @@ class Serving:
         """Give the version's content with other descriptions and ids left out."""
         ordered = tuple(sorted(rows, key=lambda row: row.id))
         registry = self.version.cultures.read_bytes()
-        return Content(self.manifest.knowledge, ordered, registry, tuple(sorted(removed)))
+        names = self.version.names.read_bytes() if self.version.names.is_file() else b""
+        return Content(self.manifest.knowledge, ordered, registry, tuple(sorted(removed)), names)
 
 
 @dataclass(frozen=True, slots=True)

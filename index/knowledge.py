@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator
 
-from index import cues, likeness, lines
+from index import cues, likeness, lines, names
 from index.cues import Cue
+from index.names import Name
 from retrieval import cultures, description
 from retrieval.cultures import Cultures
 from retrieval.description import Description
@@ -127,10 +128,11 @@ class Knowledge:
     cultures: Cultures
     descriptions: tuple[Description, ...]
     cues: tuple[Cue, ...] = ()
+    names: tuple[Name, ...] = ()
 
 
 def load(root: Path) -> Knowledge:
-    """Read `cultures.jsonl`, `descriptions/*.jsonl`, sorted by id, and `cues/*.jsonl` under a folder.
+    """Read `cultures.jsonl`, `descriptions/*.jsonl`, sorted by id, `cues/*.jsonl` and `names.jsonl` under a folder.
 
     Raises:
         KnowledgeBroken: with every fault found, each naming file, line, field and reason.
@@ -160,13 +162,18 @@ def load(root: Path) -> Knowledge:
     if not faults and not found:
         faults.append(Fault(str(root / "descriptions"), "files", "the files hold no descriptions to index"))
     rows = tuple(found[id] for id in sorted(found))
-    words = tuple(cues.read(root, registry))
-    faults += [Fault(*each) for each in words if isinstance(each, tuple)]
+    words, named = tuple(cues.read(root, registry)), tuple(names.read(root, registry))
+    faults += [Fault(*each) for each in (*words, *named) if isinstance(each, tuple)]
     if not faults:
         faults += [Fault(places[row.id], field, reason) for row, field, reason in _between(rows, registry)]
     if faults:
         raise KnowledgeBroken(tuple(faults))
-    return Knowledge(registry, rows, tuple(each for each in words if isinstance(each, Cue)))
+    return Knowledge(
+        registry,
+        rows,
+        tuple(each for each in words if isinstance(each, Cue)),
+        tuple(each for each in named if isinstance(each, Name)),
+    )
 
 
 def _between(rows: Sequence[Description], registry: Cultures) -> Iterator[tuple[Description, str, str]]:

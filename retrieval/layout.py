@@ -12,6 +12,7 @@ from typing import Any
 
 FORMAT = 2
 FILES = ("vectors.faiss", "centres.npy", "descriptions.jsonl", "offsets.npy", "codes.npy", "cultures.jsonl")
+NAMES = "names.jsonl"  # what versions of before detection knew cue words have not
 _WORDS = re.compile(r"words/[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
@@ -70,7 +71,7 @@ class Manifest:
             and all(isinstance(told, dict) and set(told) == {"rows", "sha256"} for told in self.added.values())
             and isinstance(self.files, dict)
             and set(FILES) <= set(self.files)
-            and all(name in FILES or _WORDS.fullmatch(name) for name in self.files)
+            and all(name in (*FILES, NAMES) or _WORDS.fullmatch(name) for name in self.files)
             and all(isinstance(checksum, str) for checksum in self.files.values())
         )
 
@@ -115,6 +116,11 @@ class Version:
     def cultures(self) -> Path:
         """The registry of cultures that the version was built with, JSON lines."""
         return self.root / "cultures.jsonl"
+
+    @property
+    def names(self) -> Path:
+        """Names of places and peoples, and cue words, JSON lines; older versions have none."""
+        return self.root / NAMES
 
     @property
     def words(self) -> Path:

@@ -14,7 +14,7 @@ from retrieval import vectors as stores
 from retrieval.cultures import Cultures
 from retrieval.description import Description, Descriptions
 from retrieval.encoder import Encoder, Vectors
-from retrieval.layout import IndexUnusable, Layout, Manifest, Version
+from retrieval.layout import NAMES, IndexUnusable, Layout, Manifest, Version
 from retrieval.vectors import Rows, Store
 from retrieval.words import Words
 
@@ -46,6 +46,7 @@ class Parts:
     vectors: Store
     words: Words
     cultures: Cultures
+    names: str = ""
 
 
 class Index:
@@ -59,6 +60,7 @@ class Index:
         self.manifest = manifest
         self.descriptions = parts.descriptions
         self.cultures = parts.cultures
+        self.names = parts.names
         self.encoder = encoder
         self._vectors = parts.vectors
         self._words = parts.words
@@ -211,6 +213,7 @@ def open_parts(version: Version, manifest: Manifest) -> Parts:
             vectors=stores.load(version.vectors, manifest.kind),
             words=words.load(version.words, mapped=mapped),
             cultures=cultures.load(version.cultures),
+            names=version.names.read_text(encoding="utf-8") if NAMES in manifest.files else "",
         )
     except (ValueError, OSError, EOFError, RuntimeError) as error:
         raise IndexUnusable(f"index version {manifest.version} cannot be opened; run `comity index build`") from error

@@ -2,7 +2,7 @@
 
 1. chat        the HTTP edge of the OpenAI routes: admission, keys, body
 2. wire        OpenAI's JSON → a Turn (body, fields, and what may not be asked)
-3. detect      whose culture, in which role, on what evidence, or none (names: the words it knows)
+3. detect      whose culture, in which role, on what evidence, or none (the package detection tells)
 4. retrieve    the descriptions of those cultures that matter to this message, or none
 5. ground      notes in the last user message, within a budget
 6. backend     the upstream's answer as pieces: deadlines, retries, breaker (responder: without a model)
@@ -12,7 +12,7 @@
 10. reply      pieces → bytes: status, headers, frames, pings, [DONE] (report: what is said of them)
 
 `pipeline` is steps 3 to 9 in order and only that, under the policy of the request. Around it: settings, app, front,
-admission, queries, adapters, breaker, transport, translate, checks, probes, metrics, logs, errors, language, demand;
+admission, queries, adapters, breaker, transport, translate, checks, probes, metrics, logs, errors, demand;
 and the routes that speak the contracts of others: interop, moderations, litellm, fms.
 """
 

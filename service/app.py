@@ -16,10 +16,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from detection import language
+from detection.mentions import Names
 from retrieval import search
 from retrieval.cultures import Cultures
 from retrieval.search import Index
-from service import __version__, chat, checks, fms, language, litellm, moderations, openapi, phrases, probes
+from service import __version__, chat, checks, fms, litellm, moderations, openapi, phrases, probes
 from service.adapters import Adapters
 from service.admission import Door, Keys
 from service.backend import Backend, Timeouts
@@ -33,7 +35,6 @@ from service.judge.lexical import LexicalJudge
 from service.judge.llm import LlmJudge
 from service.judge.panel import Panel
 from service.metrics import Metrics
-from service.names import Names
 from service.policy import Policies
 from service.queries import Queries
 from service.reply import error_response
@@ -90,7 +91,7 @@ def assemble(settings: Settings) -> Guard:
         settings=settings,
         policies=make_policies(settings, index.cultures),
         index=index,
-        names=Names(index.cultures, settings.detection.min_city_population),
+        names=Names(index.cultures, index.names),
         judge=judge,
         embedded=LexicalJudge(),
         metrics=metrics,

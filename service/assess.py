@@ -7,8 +7,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from detection import language
 from retrieval.description import Description
-from service import language
 from service.generate import Asked
 from service.guard import Guard
 from service.judge import Exchange, Judge, worst

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from detection.mentions import Names
 from retrieval import search
 from retrieval.layout import IndexUnusable, Layout
 from retrieval.search import Index
 from service import logs
 from service.guard import Guard
-from service.names import Names
 from service.queries import Queries
 from service.settings import SettingsUnusable
 
@@ -91,8 +91,9 @@ class Follower:
 def with_index(guard: Guard, index: Index) -> Guard:
     """Give the same parts around another index; what hangs on the registry of cultures is left to the caller."""
     settings = guard.settings
-    same_names = guard.index.manifest.files.get("cultures.jsonl") == index.manifest.files.get("cultures.jsonl")
-    names = guard.names if same_names else Names(index.cultures, settings.detection.min_city_population)
+    old, new = guard.index.manifest.files, index.manifest.files
+    same = all(old.get(file) == new.get(file) for file in ("cultures.jsonl", "names.jsonl"))
+    names = guard.names if same else Names(index.cultures, index.names)
     queries = guard.queries
     if index.encoder is not guard.index.encoder:
         queries = Queries(index.encoder, guard.workers, settings.retrieval.workers, settings.retrieval.cache)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from detection.mentions import Names
 from retrieval.search import Index
 from service.adapters import Adapters
 from service.backend import Backend
 from service.judge import Judge
 from service.metrics import Metrics
-from service.names import Names
 from service.policy import Policies
 from service.queries import Queries
 from service.settings import Settings

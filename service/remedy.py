@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from detection import language
 from retrieval.description import Description
-from service import assess, demand, gate, ground, language, phrases, rewrite
+from service import assess, demand, gate, ground, phrases, rewrite
 from service.assess import Case
 from service.errors import ComityError, UpstreamTimeout
 from service.gate import Held

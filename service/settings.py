@@ -88,7 +88,6 @@ class DetectionSettings(Group):
     enabled: bool = Field(True, description="infer cultures; explicit hints work either way")
     max_chars: int = Field(200_000, ge=1000, description="characters of a conversation that are searched, latest first")
     timeout_s: Seconds = Field(2, description="seconds to search a conversation of more than 20,000 characters")
-    min_city_population: int = Field(500_000, ge=15_000, description="cities at least this large are known by name")
 
 
 class RetrievalSettings(Group):

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from detection.roles import Role
+from detection.table import Kind as NameKind
 from retrieval.search import Passage
 
 Json = dict[str, Any]
+Kind = NameKind | Literal["caller"]
 Headers = tuple[tuple[str, str], ...]
 Route = Literal["chat", "completions"]
-Role = Literal["setting", "audience", "subject", "user"]
 GroundingStatus = Literal["grounded", "none", "off", "lessened", "failed", "dropped_context", "not_possible"]
 
 
@@ -62,7 +64,7 @@ class Turn:
 class Evidence:
     """Why a culture was found: the words, and where they stand (character offsets in that message's text)."""
 
-    kind: Literal["country", "people", "city", "caller"]
+    kind: Kind
     text: str
     start: int
     end: int

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("service", "retrieval", "index", "evaluation", "adaptation", "benchmarks")
+PACKAGES = ("service", "detection", "retrieval", "index", "evaluation", "adaptation", "benchmarks")
 TOOLS = {"evaluation", "adaptation", "benchmarks"}
 HEAVY = ("torch", "faiss", "sentence_transformers", "onnxruntime")
 # What each package may import of the others; `index` and `evaluation` are reached by service/__main__.py by name only.
 ALLOWED = {
-    "service": {"service", "retrieval"},
+    "service": {"service", "detection", "retrieval"},
+    "detection": {"detection", "retrieval"},
     "retrieval": {"retrieval"},
-    "index": {"index", "retrieval"},
-    "evaluation": {"evaluation", "service", "retrieval", "index"},
+    "index": {"index", "detection", "retrieval"},
+    "evaluation": {"evaluation", "service", "detection", "retrieval", "index"},
     "adaptation": {"adaptation", "index", "retrieval"},
     "benchmarks": {"benchmarks", "service", "retrieval", "evaluation"},
 }

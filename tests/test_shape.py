@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("service", "retrieval", "index", "evaluation", "benchmarks")
+PACKAGES = ("service", "detection", "retrieval", "index", "evaluation", "benchmarks")
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 50
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))

@@ -65,14 +65,23 @@ def test_measure_named(index: Path, data: Path) -> None:
     ]
     write(data / "culturalbench.jsonl", [{"id": id, "culture": c, "question": q} for id, c, q in questions])
     found = figures(detection.measure(data, index, None, Draws(50)))["culturalbench"]
-    assert found == {"first right": 0.5, "any right": 0.75, "returned": 0.75}
+    assert found == {
+        "first right": 0.5,
+        "any right": 0.75,
+        "matcher: any right": 0.75,
+        "returned": 0.75,
+        "matcher: returned": 0.75,
+    }
 
 
 def test_measure_silence(index: Path, data: Path) -> None:
-    """A silence set has one figure: how often a culture is returned."""
+    """A silence set tells how often a culture is returned, also where a matcher of names finds none."""
     prompts = ["How do I peel an onion?", "Is a Spanish onion sweet?"]
     write(data / "orbench.jsonl", [{"id": prompt, "prompt": prompt} for prompt in prompts])
-    assert figures(detection.measure(data, index, None, Draws(50))) == {"orbench": {"returned": 0.5}}
+    assert figures(detection.measure(data, index, None, Draws(50))) == {
+        "orbench": {"returned": 0.5, "matcher: returned": 0.5},
+        "all where the matcher is silent": {"returned": 0.0, "matcher: returned": 0.0},
+    }
 
 
 def test_measure_missing(index: Path, data: Path) -> None:
@@ -93,3 +102,11 @@ def test_measure_without_index(tmp_path: Path, data: Path) -> None:
     """Without an index there is no registry to detect with, and no figure."""
     with pytest.raises(IndexUnusable, match="there is no index"):
         detection.measure(data, tmp_path / "nowhere", None, Draws(50))
+
+
+def test_own_messages(index: Path) -> None:
+    """Without sets it measures the messages that come with Comity; the sealed look-alikes only when asked."""
+    opened = figures(detection.measure(None, index, None, Draws(50)))
+    assert {"open half", "all"} <= set(opened)
+    assert "sealed half" not in opened
+    assert "sealed half" in figures(detection.measure(None, index, None, Draws(50), sealed=True))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detection.mentions import Names
 from service.detect import detect
 from service.guard import Guard
-from service.names import Names
 from service.turn import Detection, Evidence, Found, Hints, Message
 from tests.growth import growth
 
@@ -42,6 +42,9 @@ def roles(found: Detection) -> list[tuple[str, str]]:
         ("Tell me about Japanese gifts", [("JP", "subject")]),
         ("I am Japanese", [("JP", "user")]),
         ("I'm a proud Nigerian", [("NG", "user")]),
+        ("I am German. How do I host guests in Istanbul?", [("TR", "setting"), ("DE", "user")]),
+        ("How do we fold a napkin for Nowruz?", [("IR", "setting"), ("AF", "setting"), ("x-kurdish", "setting")]),
+        ("I live in Bavaria", [("DE", "setting")]),
         ("As an Indian, what do I say?", [("IN", "user")]),
         ("I was born in Mexico City", [("MX", "user")]),
         ("We come from Egypt", [("EG", "user")]),
@@ -70,8 +73,8 @@ def test_evidence(known: Names) -> None:
     """The evidence is the words, where they stand and in which message."""
     found = ask(known, ("system", "Be kind."), "😀 In JAPAN we meet Germans.")
     expected = (
-        Found("JP", "setting", 0.95, (Evidence("country", "JAPAN", 5, 10, 1),)),
-        Found("DE", "subject", 0.9, (Evidence("people", "Germans", 19, 26, 1),)),
+        Found("JP", "setting", 0.97, (Evidence("country", "JAPAN", 5, 10, 1),)),
+        Found("DE", "subject", 0.95, (Evidence("people", "Germans", 19, 26, 1),)),
     )
     assert Detection(expected) == found
 
@@ -169,7 +172,7 @@ def test_tool_loop(known: Names) -> None:
 def test_earlier_turns(known: Names) -> None:
     """The latest place comes first, an earlier one counts less, and one of long ago no longer."""
     found = ask(known, "In Japan?", ("assistant", "Yes."), "And in Mexico?")
-    assert [(item.culture, item.confidence) for item in found.found] == [("MX", 0.95), ("JP", 0.807)]
+    assert [(item.culture, item.confidence) for item in found.found] == [("MX", 0.97), ("JP", 0.825)]
     assert [item.evidence[0].message for item in found.found] == [2, 0]
     assert roles(ask(known, "In Japan?", *["Go on."] * 8)) == []
 

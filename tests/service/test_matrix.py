@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from detection.mentions import Mention, Names
 from retrieval.encoder import Encoder, Vectors
 from service.guard import Guard
-from service.names import Mention, Names
 from service.settings import Settings
 from tests.conftest import Serve, until
 from tests.raw import Pause, Raw, Steps, answering, reply, serving

@@ -16,7 +16,8 @@ from babel.messages.pofile import read_po
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import language, phrases
+from detection import language
+from service import phrases
 from service.phrases import KINDS, LANGUAGES, RIGHT_TO_LEFT, PhrasesUnusable, fallback, has, load, say
 
 KIND: tuple[KINDS, ...] = get_args(KINDS)

@@ -132,7 +132,7 @@ def _collected(registry: Cultures, min_population: int) -> list[tuple[str, Kind,
     """Collect in a process of its own: reading all of GeoNames and CLDR leaves 130 MB behind in the one that does."""
     path = os.pathsep.join(part or os.curdir for part in sys.path)
     collector = subprocess.run(  # noqa: S603 - this module itself
-        [sys.executable, "-m", "service.names", str(min_population)],
+        [sys.executable, "-m", "evaluation.matcher", str(min_population)],
         input=json.dumps([asdict(culture) for culture in registry]),
         stdout=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service import language
+from detection import language
 
 ROOT = Path(__file__).parents[2]
 # Short questions of their own: the classifier's floor was chosen on others.
@@ -198,7 +198,7 @@ def test_threads() -> None:
 def test_other_process() -> None:
     """Another process, with another order of hashing, tells the same."""
     questions = [question for pair in QUESTIONS.values() for question in pair]
-    script = "import json, sys; from service.language import of; print(json.dumps([*map(of, json.load(sys.stdin))]))"
+    script = "import json, sys; from detection.language import of; print(json.dumps([*map(of, json.load(sys.stdin))]))"
     other = subprocess.run(  # noqa: S603 - the line above
         [sys.executable, "-c", script],
         input=json.dumps(questions),
