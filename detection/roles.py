@@ -47,7 +47,10 @@ _PERSON = (
     r"gentlem[ae]n|man|woman|men|women|people|band|school|clinic|library|agency|company|firm)"
 )
 _ADDRESSED = re.compile(rf"^[\w' -]{{0,24}}?\b{_PERSON}\b")
-_DEALT = re.compile(r"\b(my|our|your|the|an?|two|three|four|five|some|several|her|his|for|with|to)( \w+){0,3} $")
+_DEALT = re.compile(
+    r"\b(my|our|your|the|an?|two|three|four|five|some|several|her|his|for|with|to|meet|meeting|host|hosting|having|"
+    r"invite|inviting|receive|receiving|expect|expecting|teach|teaching|treat|treating)( \w+){0,3} $"
+)
 _FROM = re.compile(
     rf"\b{_PERSON}(?: \w+){{0,2}}(?:'s| is| are| comes?)? (?:from|in|at|of|based in|out of|near)(?: the)? $"
 )
@@ -93,7 +96,9 @@ def of(kind: Kind, text: str, start: int, end: int, *, english: bool) -> Role:
     if kind in _PLACES:
         if _ABROAD.search(text[max(0, start - 80) : start]):
             return "setting"
-        return "audience" if not english and _FROM_ELSEWHERE.search(before) else _of_place(before, after)
+        if not english:
+            return "audience" if _FROM_ELSEWHERE.search(before) else "setting"
+        return _of_place(before, after)
     if kind == "cue":
         return "setting"
     if not english:

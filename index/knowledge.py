@@ -47,9 +47,9 @@ class _Strict(BaseModel):
 
 
 class _Scope(_Strict):
-    region: str | None = None
-    generation: str | None = None
-    setting: str | None = None
+    region: str | None
+    generation: str | None
+    setting: str | None
 
 
 class _Source(_Strict):
@@ -62,7 +62,8 @@ class _Source(_Strict):
     @field_validator("url")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        HttpUrl(value)
+        if "." not in (HttpUrl(value).host or "").strip(".") or not value.lower().startswith(("http://", "https://")):
+            raise ValueError("is no address of a page; write it as https://www.example.org/page")
         return value
 
 

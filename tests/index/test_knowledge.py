@@ -120,9 +120,11 @@ def test_shortest_and_longest_statement(tmp_path: Path, count: int) -> None:
     [
         ({"topic": "sports"}, "topic"),
         ({"mood": "calm"}, "mood"),
-        ({"scope": {"mood": "calm"}}, "scope.mood"),
+        ({"scope": {"region": None, "generation": None, "setting": None, "mood": "calm"}}, "scope.mood"),
         (source(mood="calm"), "sources.0.mood"),
         (source(url="not an address"), "sources.0.url"),
+        (source(url="http:example.org"), "sources.0.url"),
+        (source(url="https://nonsense"), "sources.0.url"),
         (source(url="https://a b.org/c"), "sources.0.url"),
         (source(url="javascript:alert(1)"), "sources.0.url"),
         (source(url="file:///etc/hosts"), "sources.0.url"),
