@@ -1,1 +1,1 @@
-"""Whose culture a conversation is about, in which role, on what evidence; pure functions over one table of names."""
+"""Whose culture a conversation is about, in which role, on what evidence; pure functions over tables of names."""

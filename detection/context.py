@@ -76,6 +76,7 @@ _LANGUAGE_ENDS = re.compile(r"(?:\s*(?:[.,;:!?)\]\"'…]|$)|[ -](?:language|gram
 r"sentence|text|please|"
                             r"and|or|for|so|speak\w*|lessons?|class|classes|exam|test|homework|version|"
                             r"subtitles?|accent)\b)")  # fmt: skip
+_LIST_GOES_ON = re.compile(r"(?:,| and| or| &)\b|, ?[^\W\d_]")
 _LISTED = re.compile(r"\w, $")
 _PLACE_AFTER = re.compile(r",? (?:city|town|province|state|county|district|region|island|airport)\b")
 # What is named after a place and is a thing: breeds, tools, diseases, teams, papers, software.
@@ -125,12 +126,12 @@ def is_english(text: str) -> bool:
 def weight(sense: Sense, start: int, end: int, folded: Folded, around: Around, *, inflected: bool) -> float:
     """Tell how far what stands around a name speaks for this sense of it: 0 (it does not mean it) to 1."""
     text, raw = folded.text, folded.raw
-    first = folded.where(start, end)[0]
+    first, last = folded.where(start, end)
     before, after = text[max(0, start - 40) : start], text[end : end + 32]
     cased = raw[first].lower() != raw[first].upper()
     capital = raw[first].isupper()
     placed = bool(_PLACED.search(before) or _PLACE_AFTER.match(after) or _LISTED.search(before)) or (
-        after.startswith(", ") and raw[first + end - start + 2 : first + end - start + 3].isupper()
+        after.startswith(", ") and raw[last + 2 : last + 3].isupper()
     )
     hard = inflected or bool((_HARD if around.english else _HARD_ELSEWHERE).search(before))
     social = bool(_SOCIAL.match(after))
@@ -257,6 +258,12 @@ def _beside_a_name(raw: str, first: int) -> bool:
     return bool(after and after[1][0].isupper() and after[1].lower() not in _SMALL)
 
 
+def _is_state(mention: Mention, text: str) -> bool:
+    """Tell whether a name is that of a state or province which is written after its towns, and ends a list of names."""
+    states = mention.kind == "region" and mention.senses[0].culture in ("US", "US-HI", "CA", "CA-QC", "AU")
+    return states and not _LIST_GOES_ON.match(text, mention.end)
+
+
 def joined(mentions: Sequence[Mention], text: str) -> list[Mention]:
     """Let neighbours decide what is open: "Paris, Texas" is in the second's country, and so are likelier namesakes."""
     found = list(mentions)
@@ -272,13 +279,9 @@ def joined(mentions: Sequence[Mention], text: str) -> list[Mention]:
                     replace(first, senses=(replace(own[0], chance=0.9),)),
                     replace(second, senses=only),
                 )
-            elif (
-                first.kind in ("city", "region")
-                and second.kind in ("region", "country")
-                and text[first.end : second.start] != " "
-            ):
+            elif first.kind in ("city", "region") and _is_state(second, text) and text[first.end : second.start] != " ":
                 found[i] = replace(first, senses=(replace(first.senses[0], culture=second.senses[0].culture),))
-    said = [mention.senses[0].culture for mention in found if len(mention.senses) == 1]
+    said = {mention.senses[0].culture for mention in found if len(mention.senses) == 1}
     return [
         replace(mention, senses=tuple(sorted(mention.senses, key=lambda s: (s.culture not in said, -s.chance))))
         for mention in found

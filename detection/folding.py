@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 # What is written on, over or between letters and is left out: combining accents, vowel points of Hebrew and Arabic,
 # the Arabic stretcher, soft hyphens, joiners, marks of direction, variation selectors.
@@ -34,7 +34,9 @@ class Folded:
         """Give the offsets in the raw text of a stretch of the folded one."""
         if self.at is None:
             return start, end
-        return self.at[start], self.at[end - 1] + 1
+        last = self.at[end - 1] + 1
+        marks = _LEFT_OUT.match(self.raw, last)  # those of the last letter
+        return self.at[start], marks.end() if marks else last
 
 
 def fold(text: str) -> Folded:
@@ -71,9 +73,11 @@ def _unmixed(word: str) -> str:
     return word
 
 
-@cache
+@lru_cache(maxsize=16_384)
 def _folded(char: str) -> str:
     """Give the one plain character that a character is written as, itself where there is no one such."""
+    if "\ud800" <= char <= "\udfff":
+        return "\ufffd"  # half a character, which no table can hold
     low = char.lower() if len(char.lower()) == 1 else char
     if char in _PLAIN or low in _PLAIN:
         return _PLAIN.get(char) or _PLAIN[low]

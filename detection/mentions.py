@@ -19,8 +19,9 @@ from retrieval.cultures import Cultures
 
 LONGEST = 48  # characters of a name that are looked up
 _LEAST = 0.35  # a sense less likely than this is dropped
-_STARTS = re.compile(r"(?<![\w/@.#])[^\W_]")
-_CAPITALS = re.compile(r"(?<![\w.@/#])(?:[A-Z]{2,4}|(?:[A-Z]\.){2,4})(?![\w@])")
+_STARTS = re.compile(r"(?<![\w@.#])[^\W_]")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S*@\S+")
+_CAPITALS = re.compile(r"(?<![A-Za-z0-9_.@#])(?:[A-Z]{2,4}|(?:[A-Z]\.){2,4})(?![A-Za-z0-9_@])")
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "HANGUL")
 # Letters that are written together with the word after them: and, in, to, from, the.
 _PROCLITIC = {"ARABIC": re.compile("(?:[وفبلك]|ال|وال|بال|فال|كال|لل){1,2}"), "HEBREW": re.compile("[ובלמהשכ]{1,3}"),
@@ -82,10 +83,12 @@ class Names:
             around = around or context.read(folded)
             if match := self._longest(plain, start, around):
                 name, reached = match
+                if _in_path(folded, start, reached):
+                    continue
                 if senses := _likely(folded, start, reached, name, self.senses(name), around):
                     found.append(Mention(*folded.where(start, reached), senses))
-        found += [m for m in self._abbreviated(text) if not any(m.start < o.end and o.start < m.end for o in found)]
-        return context.joined(sorted(found, key=lambda mention: mention.start), text)
+        merged = sorted([*found, *self._abbreviated(text)], key=lambda mention: (mention.start, -mention.end))
+        return context.joined(_outside_addresses(merged, text), text)
 
     def senses(self, name: str) -> list[Sense]:
         """Give what a name may mean, the likeliest first; a phrase that means nothing means nothing else."""
@@ -102,7 +105,7 @@ class Names:
     def _abbreviated(self, text: str) -> Iterator[Mention]:
         """Give the names that count in capitals only, such as UAE; none in a text that is in capitals altogether."""
         found = list(_CAPITALS.finditer(text))
-        if not found or text == text.upper():
+        if not found or not any(char.isalpha() and not char.isupper() for char in text):
             return
         for word in found:
             senses = tuple(sense for sense in self._own.senses(word[0]) if sense.flags & EXACT)
@@ -122,6 +125,27 @@ class Names:
         return None
 
 
+def _in_path(folded: Folded, start: int, end: int) -> bool:
+    """Tell whether a name stands in a path, as in /japan/; in "Japan/Korea" it does not."""
+    text, first = folded.text, folded.where(start, end)[0]
+    before, after = text[start - 1 : start] == "/", text[end : end + 1] == "/"
+    return (before and (start < 2 or text[start - 2].isspace())) or ((before or after) and folded.raw[first].islower())
+
+
+def _outside_addresses(mentions: Sequence[Mention], text: str) -> list[Mention]:
+    """Leave out what overlaps an earlier mention or stands in an address; both are in the order of the text."""
+    spans = [span.span() for span in _ADDRESS.finditer(text)] if "@" in text or "://" in text or "www." in text else []
+    kept: list[Mention] = []
+    for mention in mentions:
+        while spans and spans[0][1] <= mention.start:
+            spans.pop(0)
+        if spans and spans[0][0] < mention.end:
+            continue
+        if not kept or kept[-1].end <= mention.start:
+            kept.append(mention)
+    return kept
+
+
 def _starts(folded: Folded) -> Iterator[int]:
     """Give where a name may begin: at a word's first letter, anywhere in scripts without spaces, after a proclitic."""
     text = folded.text
@@ -134,7 +158,7 @@ def _starts(folded: Folded) -> Iterator[int]:
         if not char.isalnum():
             inside = inside and char > "\u0300" and _is_mark(char)
             continue
-        if not inside and i and text[i - 1] in "_/@.#":
+        if not inside and i and text[i - 1] in "_@.#":
             inside = True
             continue
         if not inside or (
@@ -153,7 +177,7 @@ def _starts(folded: Folded) -> Iterator[int]:
 
 def _ends(text: str, end: int, key: str, around: Around) -> int | None:
     """Give how many letters of an ending follow a name, None where it is but the beginning of another word."""
-    if end == len(text) or not (text[end].isalnum() or text[end] in "_@/" or _is_mark(text[end])):
+    if end == len(text) or not (text[end].isalnum() or text[end] in "_@" or _is_mark(text[end])):
         if (
             text[end : end + 1] == "'"
             and text[end : end + 2] != "'s"
@@ -170,9 +194,9 @@ def _ends(text: str, end: int, key: str, around: Around) -> int | None:
     pattern = _ENDING.get(script) or (_ANY_ENDING if script in _SCRIPTS_WITH_ENDINGS else None)
     if pattern is None or (len(key) < 5 and script == "LATIN"):
         return None
-    for match in [pattern.match(text, end)]:
-        if match and not text[match.end() : match.end() + 1].isalnum():
-            return match.end() - end
+    match = pattern.match(text, end)
+    if match and not text[match.end() : match.end() + 1].isalnum():
+        return match.end() - end
     rest = _ANY_ENDING.match(text, end)
     return rest.end() - end if rest and pattern.fullmatch(rest[0]) else None
 

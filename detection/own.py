@@ -23,10 +23,9 @@ def read(registry: Cultures, lines: str) -> table.Table:
     """
     found: dict[str, list[Sense]] = {}
     for name, sense in (*_registry(registry), *_carried(lines)):
-        if sense.culture in registry:
+        if name and sense.culture in registry:
             found.setdefault(name, []).append(sense)
-    anybody = next(iter(registry)).id
-    found |= {folding.name(phrase): [Sense("nothing", anybody, 1.0)] for phrase in phrases.NOTHING}
+    found |= {folding.name(phrase): [Sense("nothing", "", 1.0)] for phrase in phrases.NOTHING}
     people = table.populations()
     return table.make(
         (name, sense) for name, senses in found.items() for sense in table.ranked(table.joined(senses), people)

@@ -52,7 +52,10 @@ _DEALT = re.compile(
     r"invite|inviting|receive|receiving|expect|expecting|teach|teaching|treat|treating)( \w+){0,3} $"
 )
 _FROM = re.compile(
-    rf"\b{_PERSON}(?: \w+){{0,2}}(?:'s| is| are| comes?)? (?:from|in|at|of|based in|out of|near)(?: the)? $"
+    rf"\b{_PERSON}(?: \w+){{0,2}}(?:'s| is| are| comes?)? (?:from|of|based in|out of)(?: the)? $|"
+    r"\b(?:customers?|clients?|team|teams|office|branch|suppliers?|vendors?|buyers?|distributors?|subsidiary|staff|"
+    r"agency|company|firm|school|clinic|library|audience|users?|readers?|flatmate|landlady|landlord)(?: \w+){0,2} "
+    r"(?:in|at|near)(?: the)? $"
 )
 _ABROAD = re.compile(r"\b[A-Z]\w+ \w+ (?:in|at|near)(?: the)? $")  # German clients in Nigeria
 _FROM_ELSEWHERE = re.compile(
@@ -74,11 +77,6 @@ _TOLD = re.compile(
     r"did|about|caption|museum|wall panel|comment|label|tell me about)\b[\w ,']{0,30}$"
 )
 _WHERE = re.compile(r"\b(in|at|to|near|visiting|visit|across|around|into|through|throughout|inside|from)( the)? $")
-# A place that is named to compare with: back in the U.S., unlike in Germany.
-_AGAINST = re.compile(
-    r"\b(back( home)? in|here in|at home in|unlike( in)?|compared (to|with)( in)?|than( in)?|as opposed to( in)?|"
-    r"coming from|based in|my( \w+){1,3} in|our( \w+){1,3} in)( the)? $"
-)
 _PLACES = ("country", "region", "city")
 
 

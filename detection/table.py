@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -83,8 +84,9 @@ def make(rows: Iterable[Row]) -> Table:
     return Table(*_parts(list(rows)))
 
 
+@cache
 def load(folder: Path = PLACES) -> Table:
-    """Open a table that `save` wrote; its files are mapped, so that processes share them.
+    """Open a table that `save` wrote, once; its files are mapped, so that processes share them.
 
     Raises:
         OSError, RuntimeError, ValueError: a file is missing or is no such table.

@@ -37,6 +37,11 @@ def main(arguments: list[str]) -> int:
 
 def _folder(options: argparse.Namespace) -> int:
     task = importlib.import_module(f"evaluation.{options.task}")  # each loads only what it needs
+    own = options.data is None and options.task == "detection"
+    if getattr(options, "sealed", False) and not own:
+        raise SamplesUnusable("--sealed: the look-alikes are measured without --data")
+    if own and options.limit is not None:
+        raise SamplesUnusable("--limit: it bounds the rows of the sets in --data; name their folder")
     if options.data is not None and not options.data.is_dir():
         raise SamplesUnusable(f"{options.data}: there is no such folder")
     if options.data is not None and not any((options.data / name).is_file() for name in task.FILES):

@@ -29,7 +29,11 @@ def measure(names: Names, draws: Draws, *, sealed: bool) -> list[Section]:
     """
     parts = {"open half": TRAPS, **({"sealed half": SEALED} if sealed else {})}
     lines = [line for part, file in parts.items() for line in _traps(part, file, names, draws)]
-    return [Section("Words that look cultural, and their true sense", tuple(lines)), _mentions(names, draws)]
+    return [
+        Section("Words that look cultural, and their true sense", tuple(lines)),
+        _mentions(names, draws),
+        _in_roles(names, draws),
+    ]
 
 
 def _traps(part: str, file: Path, names: Names, draws: Draws) -> list[Line]:
@@ -62,18 +66,25 @@ def _mentions(names: Names, draws: Draws) -> Section:
                 draws,
             )
         )
-    for name, several in (("roles of what was found", False), ("roles where two cultures meet", True)):
+    return Section("Messages labelled with cultures and roles", tuple(lines))
+
+
+def _in_roles(names: Names, draws: Draws) -> Section:
+    """Measure the roles of the cultures that are returned rightly."""
+    rows = samples.rows(MENTIONS)
+    lines = []
+    for name, least in (("roles", 1), ("roles where two cultures meet", 2)):
         told = [
             (row.text("id"), _roles(row)[item.culture] == item.role)
-            for row, found in zip(rows, seen, strict=True)
-            for item in found.found
-            if item.culture in _roles(row) and (len(_roles(row)) > 1 or not several)
+            for row in rows
+            if len(_roles(row)) >= least
+            for item in _seen(_said(row), names).found
+            if item.culture in _roles(row)
         ]
-        if not told:
-            continue
-        shares = {"first right": [right for _, right in told], "all right": [right for _, right in told]}
-        lines.append(report.line(name, {"rows": len(told)}, shares, [id for id, _ in told], draws))
-    return Section("Messages labelled with cultures and roles", tuple(lines))
+        if told:
+            scores = {"role right": [right for _, right in told]}
+            lines.append(report.line(name, {"cultures": len(told)}, scores, [id for id, _ in told], draws))
+    return Section("Roles of the cultures that are returned rightly", tuple(lines))
 
 
 def _seen(messages: Sequence[Message], names: Names) -> Detection:

@@ -21,7 +21,7 @@ from index.verify import verify as check_version
 from retrieval import encoder, search
 from retrieval import vectors as stores
 from retrieval.description import KNOWLEDGE, Description
-from retrieval.layout import IndexUnusable, Layout, Manifest, Version
+from retrieval.layout import NAMES, IndexUnusable, Layout, Manifest, Version
 
 OK, FAILED, UNUSABLE = 0, 1, 2
 _NO_WORD = re.compile(r"[^a-z0-9]+")
@@ -171,7 +171,7 @@ def _unchanged(options: argparse.Namespace, hashed: str) -> Manifest | None:
     wanted = _encoder_id(options)
     left = publish.left(layout) or {}
     for hash, id in ((serving.knowledge, serving.encoder_id), (left.get("knowledge"), left.get("encoder_id"))):
-        if hash == hashed and wanted in (None, id) and serving.fields == texts.FIELDS:
+        if hash == hashed and wanted in (None, id) and serving.fields == texts.FIELDS and NAMES in serving.files:
             return serving
     return None
 

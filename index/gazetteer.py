@@ -1,27 +1,13 @@
-"""Makes the table of places that comes with Comity (`detection/places`), and the names that an index version carries.
-
-    python -m index.gazetteer [knowledge]
-
-writes the table anew, after a change of the libraries or of the registry's subdivisions; it needs the extra `names`.
-"""
+"""The names and cue words of the knowledge base, as an index version carries them for detection."""
 
 from __future__ import annotations
 
 import json
-import re
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 
-from detection import folding, phrases, table
-from detection.table import ORDINARY, PERSON, Sense
-from index import knowledge, places
+from detection import folding
 from index.knowledge import Knowledge
-from retrieval.description import Description
 
-_LOWER = re.compile(r"\b[a-z]{3,}\b")
-_KEPT = 4  # senses of one name
 _CUES = {1: 0.85, 2: 0.7, 3: 0.6}  # how likely a cue means its culture, by how many share it
 
 
@@ -33,28 +19,6 @@ def names(found: Knowledge) -> bytes:
         for name in found.names
     ] + list(_cues(found))  # fmt: skip
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-
-
-def write(found: Knowledge, folder: Path) -> int:
-    """Write the table of places into a folder; give how many names it has.
-
-    What is written in lower case in the descriptions of the knowledge is an ordinary word, whatever place is called so.
-    """
-    people, senses = places.populations(), dict[str, list[Sense]]()
-    for name, sense in places.collect(found.cultures):
-        senses.setdefault(folding.name(name), []).append(sense)
-    ordinary = _ordinary(found.descriptions) | phrases.ORDINARY
-    persons = (places.persons() | phrases.PERSONS) - phrases.PLACES
-    table.save(
-        (
-            (name, replace(sense, flags=sense.flags | ORDINARY * (name in ordinary) | PERSON * (name in persons)))
-            for name, each in senses.items()
-            for sense in table.ranked(table.joined(each), people)[:_KEPT]
-        ),
-        people,
-        folder,
-    )
-    return len(senses)
 
 
 def _cues(found: Knowledge) -> Iterator[dict[str, str | float]]:
@@ -72,12 +36,3 @@ def _cues(found: Knowledge) -> Iterator[dict[str, str | float]]:
             chance = round(min(0.9, _CUES.get(len(cultures), 0.5) + more), 2)
             language = "" if key[1] == "en" else key[1]
             yield {"name": spelt[key], "kind": "cue", "culture": culture, "chance": chance, "language": language}
-
-
-def _ordinary(rows: Sequence[Description]) -> frozenset[str]:
-    return frozenset(word for row in rows for text in (row.statement, *row.questions) for word in _LOWER.findall(text))
-
-
-if __name__ == "__main__":
-    count = write(knowledge.load(Path(*(sys.argv[1:2] or ["knowledge"]))), table.PLACES)
-    sys.stdout.write(f"{count} names to {table.PLACES}\n")

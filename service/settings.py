@@ -87,7 +87,7 @@ class DetectionSettings(Group):
 
     enabled: bool = Field(True, description="infer cultures; explicit hints work either way")
     max_chars: int = Field(200_000, ge=1000, description="characters of a conversation that are searched, latest first")
-    timeout_s: Seconds = Field(2, description="seconds to search a conversation of more than 20,000 characters")
+    timeout_s: Seconds = Field(2, description="seconds to search a conversation of more than 4,000 characters")
 
 
 class RetrievalSettings(Group):

@@ -334,3 +334,11 @@ def test_torch_pins_agree() -> None:
     in_make = re.findall(pin, (ROOT / "Makefile").read_text(encoding="utf-8"))
     in_image = re.findall(pin, (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert in_make == in_image != []
+
+
+def test_folders_that_the_image_copies() -> None:
+    """Each folder that the Dockerfile copies enters the build: .dockerignore names it."""
+    copied = re.findall(r"^COPY (\w+)/ ", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    let_in = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert copied
+    assert [folder for folder in copied if f"!{folder}" not in let_in] == []

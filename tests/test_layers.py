@@ -1,4 +1,4 @@
-"""Who may import whom, read from the sources: service → retrieval ← index, and nothing imports the tools around."""
+"""Who may import whom, read from the sources: service, detection, retrieval, index; nothing imports the tools."""
 
 from __future__ import annotations
 

@@ -217,3 +217,29 @@ def test_namesake(known: Names, text: str, expected: list[str]) -> None:
 def test_long_text(known: Names, piece: str) -> None:
     """Ten times the text takes about ten times as long: 1 MB stays far below what a square would take."""
     assert growth(known.find, piece, 100_000) < 50
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("London, Paris and Tokyo", ["GB", "FR", "JP"]),
+        ("We visited Rome, Spain and Portugal", ["IT", "ES", "PT"]),
+        ("What are the customs in Japan/Korea?", ["JP", "KR"]),
+        ("UAEのマナー", ["AE"]),
+        ("see docs/japan/x and https://example.org/Japan", []),
+        ("in Japan \ud800", ["JP"]),
+    ],
+)
+def test_names_side_by_side(known: Names, text: str, expected: list[str]) -> None:
+    """Names in a list, with a slash or among other letters keep their own cultures; those of addresses are none."""
+    assert [mention.senses[0].culture for mention in known.find(text)] == expected
+
+
+def test_marks_after_the_last_letter(known: Names) -> None:
+    """A name's words end after the marks of its last letter."""
+    assert found(known, "We live in Bogota\u0301") == [("Bogota\u0301", "city", "CO")]
+
+
+def test_no_registry() -> None:
+    """Without any culture nothing is found."""
+    assert Names(Cultures([])).find("A guinea pig in Japan") == []

@@ -87,3 +87,10 @@ def test_usage(arguments: list[str], wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*arguments, *wrong])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("options", [["--limit", "3"], ["--sealed", "--data", "."]])
+def test_option_that_does_not_fit(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """An option that would change nothing is refused with 2 and one sentence that names it."""
+    assert main(["detection", *options]) == 2
+    assert f"comity evaluate: {options[0]}: " in capsys.readouterr().err

@@ -43,7 +43,7 @@ def roles(found: Detection) -> list[tuple[str, str]]:
         ("I am Japanese", [("JP", "user")]),
         ("I'm a proud Nigerian", [("NG", "user")]),
         ("I am German. How do I host guests in Istanbul?", [("TR", "setting"), ("DE", "user")]),
-        ("How do we fold a napkin for Nowruz?", [("IR", "setting"), ("AF", "setting"), ("x-kurdish", "setting")]),
+        ("Can I wear a hanbok to the party?", [("KR", "setting")]),
         ("I live in Bavaria", [("DE", "setting")]),
         ("As an Indian, what do I say?", [("IN", "user")]),
         ("I was born in Mexico City", [("MX", "user")]),
@@ -74,7 +74,7 @@ def test_evidence(known: Names) -> None:
     found = ask(known, ("system", "Be kind."), "😀 In JAPAN we meet Germans.")
     expected = (
         Found("JP", "setting", 0.97, (Evidence("country", "JAPAN", 5, 10, 1),)),
-        Found("DE", "subject", 0.95, (Evidence("people", "Germans", 19, 26, 1),)),
+        Found("DE", "audience", 0.95, (Evidence("people", "Germans", 19, 26, 1),)),
     )
     assert Detection(expected) == found
 

@@ -22,7 +22,7 @@ from tests.raw import Pause, Raw, Steps, answering, reply, serving
 from tests.upstream import Json
 
 ASKED = "What should I bring to a family dinner in Istanbul?"
-LONG = ASKED + " I have never been there." * 1000  # from 20,000 characters on, detection has a time limit
+LONG = ASKED + " I have never been there." * 1000  # from 4,000 characters on, detection has a time limit
 ANSWER = "Bring sweets or pastries."
 KINDS = {"down": "error", "slow": "timeout", "garbage": "error"}
 BAD: dict[str, Steps] = {"slow": (Pause(20),), "garbage": (reply(b"{broken"),)}
