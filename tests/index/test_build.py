@@ -19,7 +19,7 @@ from index.verify import verify
 from retrieval import encoder, search, words
 from retrieval.description import Description
 from retrieval.encoder import OnnxEncoder, Vectors
-from retrieval.layout import FILES, IndexUnusable, Layout
+from retrieval.layout import FILES, NAMES, IndexUnusable, Layout
 from tests import shelf
 from tests.index.conftest import ROOT, Built
 
@@ -63,7 +63,7 @@ def test_first_build(layout: Layout, built: Built) -> None:
     version = built()
     assert f"{version.root.name}\n" == layout.pointer.read_text(encoding="utf-8")
     files = [path.relative_to(version.root).as_posix() for path in version.root.rglob("*") if path.is_file()]
-    assert sorted(["manifest.json", *FILES, *words.FILES]) == sorted(files)
+    assert sorted(["manifest.json", *FILES, NAMES, *words.FILES]) == sorted(files)
     assert sorted(path.name for path in layout.root.iterdir()) == ["CURRENT", "encoders", "versions"]
     opened = search.open_current(layout.root, "comity-minilm")
     told = opened.manifest
@@ -251,7 +251,7 @@ def test_manifest_is_sealed(built: Built) -> None:
     """A manifest is JSON with the checksum of every file and a seal, and reads back as it was written."""
     version = built()
     told = json.loads(version.manifest.read_text(encoding="utf-8"))
-    assert sorted(told["files"]) == sorted([*FILES, *words.FILES])
+    assert sorted(told["files"]) == sorted([*FILES, NAMES, *words.FILES])
     assert (told["format"], told["added"], told["removed"], told["fields"]) == (
         *(2, {}, []),
         ["statement", "offends", "questions"],

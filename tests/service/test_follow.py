@@ -221,6 +221,7 @@ def test_policy_of_a_lost_culture(guard: Guard, layout: Layout, tmp_path: Path) 
         registry.write_text("\n".join(kept) + "\n", encoding="utf-8")
         (knowledge / "descriptions" / "JP.jsonl").unlink()
         shutil.rmtree(knowledge / "cues")
+        (knowledge / "names.jsonl").unlink()
         arguments = ["build", "--knowledge", str(knowledge), "--index", str(layout.root)]
         assert await asyncio.get_running_loop().run_in_executor(None, index_command, arguments) == 0
         follower = Follower(held, remake)
