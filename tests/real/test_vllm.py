@@ -186,7 +186,7 @@ def test_judge_that_decides(service: Serve, vllm: Vllm, stream: bool) -> None:
     found = answer["comity"]["verdict"]
     direct = top(vllm.chat(**judging(PLAIN, answer["choices"][0]["message"]["content"])))
 
-    assert len(direct) == 20
+    assert 10 < len(direct) <= 20  # tokens that are written alike are one here
     assert 0.8 < on_digits(direct) < 1
     assert found["score"] == pytest.approx(score(direct), abs=0.5)
     assert headers["x-comity-judge"] == "llm-continuation"
