@@ -20,7 +20,7 @@ from retrieval.cultures import Cultures
 LONGEST = 48  # characters of a name that are looked up
 _LEAST = 0.35  # a sense less likely than this is dropped
 _STARTS = re.compile(r"(?<![\w@.#])[^\W_]")
-_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|\S*@\S+")
+_WORDS = re.compile(r"\S+")
 _CAPITALS = re.compile(r"(?<![A-Za-z0-9_.@#])(?:[A-Z]{2,4}|(?:[A-Z]\.){2,4})(?![A-Za-z0-9_@])")
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "HANGUL")
 # Letters that are written together with the word after them: and, in, to, from, the.
@@ -134,16 +134,22 @@ def _in_path(folded: Folded, start: int, end: int) -> bool:
 
 def _outside_addresses(mentions: Sequence[Mention], text: str) -> list[Mention]:
     """Leave out what overlaps an earlier mention or stands in an address; both are in the order of the text."""
-    spans = [span.span() for span in _ADDRESS.finditer(text)] if "@" in text or "://" in text or "www." in text else []
     kept: list[Mention] = []
+    addresses = _addresses(text) if "@" in text or "://" in text or "www." in text else iter(())
+    address = next(addresses, None)
     for mention in mentions:
-        while spans and spans[0][1] <= mention.start:
-            spans.pop(0)
-        if spans and spans[0][0] < mention.end:
-            continue
-        if not kept or kept[-1].end <= mention.start:
+        while address and address[1] <= mention.start:
+            address = next(addresses, None)
+        inside = address is not None and address[0] < mention.end
+        if not inside and (not kept or kept[-1].end <= mention.start):
             kept.append(mention)
     return kept
+
+
+def _addresses(text: str) -> Iterator[tuple[int, int]]:
+    for word in _WORDS.finditer(text):
+        if "@" in word[0] or "://" in word[0] or word[0].startswith("www."):
+            yield word.span()
 
 
 def _starts(folded: Folded) -> Iterator[int]:

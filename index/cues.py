@@ -55,11 +55,7 @@ def read(root: Path, registry: Cultures) -> Iterator[Cue | tuple[str, str, str]]
         if file.stem not in registry:
             yield str(file), "culture", f"{file.stem} is not in cultures.jsonl; add it there first"
             continue
-        for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-            if not line.strip():
-                continue
-            where = f"{file}:{number}"
-            row, wrong = lines.parse(line, _Row)
+        for where, row, wrong in lines.read(file, _Row):
             yield from ((where, field, reason) for field, reason in wrong)
             if row is None:
                 continue

@@ -149,11 +149,7 @@ def load(root: Path) -> Knowledge:
     found: dict[str, Description] = {}
     places: dict[str, str] = {}
     for file in files:
-        for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-            if not line.strip():
-                continue
-            where = f"{file}:{number}"
-            read, wrong = lines.parse(line, _Row)
+        for where, read, wrong in lines.read(file, _Row):
             faults += [Fault(where, field, reason) for field, reason in wrong]
             if read is None:
                 continue

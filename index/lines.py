@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 Wrong = list[tuple[str, str]]  # fields, and why
+
+
+def read(file: Path, model: type[BaseModel]) -> Iterator[tuple[str, dict[str, Any] | None, Wrong]]:
+    """Give where each line of a file stands that is not blank, and what `parse` makes of it."""
+    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
+        if line.strip():
+            yield f"{file}:{number}", *parse(line, model)
 
 
 def parse(line: bytes, model: type[BaseModel]) -> tuple[dict[str, Any] | None, Wrong]:

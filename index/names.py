@@ -38,11 +38,7 @@ def read(root: Path, registry: Cultures) -> Iterator[Name | tuple[str, str, str]
     if not file.is_file():
         return
     seen: set[tuple[str, str]] = set()
-    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{file}:{number}"
-        row, wrong = lines.parse(line, _Row)
+    for where, row, wrong in lines.read(file, _Row):
         yield from ((where, field, reason) for field, reason in wrong)
         if row is None:
             continue

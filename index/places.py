@@ -208,7 +208,7 @@ def _cities(registry: Cultures) -> Iterator[Named]:
         if city["countrycode"] not in registry:
             continue
         for name in {city["name"], *city["alternatenames"]}:
-            if not _is_city(name, city["population"], name == city["name"]):
+            if not _is_city(name, city["population"]):
                 continue
             key = folding.name(name)
             if key in GENERIC:
@@ -225,7 +225,7 @@ def _cities(registry: Cultures) -> Iterator[Named]:
                 yield spelt[key][1], Sense("city", country, max(0.01, round(size * count / every, 2)))
 
 
-def _is_city(name: str, population: int, own: bool) -> bool:
+def _is_city(name: str, population: int) -> bool:
     """Tell whether a spelling is one to look up: no transliteration by machine, no word of two letters."""
     if not _usable(name) or len(name) > 40 or not name[0].isalpha():
         return False

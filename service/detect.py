@@ -37,8 +37,9 @@ def detect(messages: Sequence[Message], hints: Hints, names: Names, *, infer: bo
             continue
         text = message.text[:left]
         left -= len(text)
-        english = context.is_english(text)
-        for mention in names.find(text):
+        mentions = names.find(text)
+        english = bool(mentions) and context.is_english(text)
+        for mention in mentions:
             for sense in _meant(mention):
                 _add(found, _found(mention, sense, message.role, text, number, weight, english))
         if message.role == "user":

@@ -213,7 +213,10 @@ def test_namesake(known: Names, text: str, expected: list[str]) -> None:
     assert [mention.senses[0].culture for mention in known.find(text)] == expected
 
 
-@pytest.mark.parametrize("piece", ["We live in Japan, and eat turkey. ", "Paris ", "日本", "İ", "US ", "a", "X x "])
+@pytest.mark.parametrize(
+    "piece",
+    ["We live in Japan, and eat turkey. ", "Paris ", "日本", "İ", "US ", "a", "X x ", "Japan @ ", "in Spain UAE. "],
+)
 def test_long_text(known: Names, piece: str) -> None:
     """Ten times the text takes about ten times as long: 1 MB stays far below what a square would take."""
     assert growth(known.find, piece, 100_000) < 50
@@ -243,3 +246,9 @@ def test_marks_after_the_last_letter(known: Names) -> None:
 def test_no_registry() -> None:
     """Without any culture nothing is found."""
     assert Names(Cultures([])).find("A guinea pig in Japan") == []
+
+
+@pytest.mark.parametrize("begin", ["@ ", "www. ", "https:// "])
+def test_one_long_word_beside_an_address(known: Names, begin: str) -> None:
+    """A text that holds an address and one word of 1 MB takes no square of it."""
+    assert growth(lambda text: known.find(begin + text + " Japan"), "a", 100_000) < 50
