@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,10 @@ class Folded:
         last = self.at[end - 1] + 1
         marks = _LEFT_OUT.match(self.raw, last)  # those of the last letter
         return self.at[start], marks.end() if marks else last
+
+    def place(self, where: int) -> int:
+        """Give the offset in the folded text of one in the raw text."""
+        return where if self.at is None else bisect_left(self.at, where)
 
 
 def fold(text: str) -> Folded:

@@ -41,7 +41,7 @@ def _registry(registry: Cultures) -> Iterator[Row]:
     for culture in registry:
         for word in culture.people:
             tongue = TONGUE * (folding.name(word) in tongues)
-            yield _row(word, Sense("people", culture.id, 0.95, tongue))
+            yield _row(word, Sense("people", culture.id, 0.95, tongue, frozenset({"en"})))
 
 
 def _carried(lines: str) -> Iterator[Row]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from detection.folding import words
 
 # Ordinary words that are also names: with a capital only, and not because a sentence begins.
@@ -37,32 +39,5 @@ PLACES = words(
     muslim hindu sikh jewish african american chinese japanese korean indian mexican
     """
 )
-# Longer names that hold a culture's name and mean none.
-NOTHING: tuple[str, ...] = (
-    "New Mexico State", "Guinea pig", "Guinea pigs", "Guinea fowl", "Brussels sprout", "Brussels sprouts",
-    "French fries", "French fry", "French press", "French toast", "French bulldog", "French bulldogs", "French horn",
-    "French door", "French doors", "French leave", "French kiss", "French braid", "French manicure", "French onion",
-    "Dutch oven", "Dutch auction", "go Dutch", "going Dutch", "went Dutch", "Dutch courage", "double Dutch",
-    "German shepherd", "German shepherds", "German measles", "Great Dane", "Great Danes", "Persian cat",
-    "Persian cats", "Siamese cat", "Siamese cats", "Siamese twins", "Swiss cheese", "Swiss army knife", "Swiss roll",
-    "Swiss chard", "Danish pastry", "Danish pastries", "Panama hat", "Panama hats", "China plate", "China plates",
-    "China cabinet", "bone china", "fine china", "Chinese whispers", "Chinese room", "Chinese wall",
-    "Chinese checkers", "Russian roulette", "Turkey sandwich", "Turkey sandwiches", "Turkey recipe", "Turkey breast",
-    "Turkey burger", "cold turkey", "Turkish delight", "Indian ink", "India ink", "Indian summer", "Roman numeral",
-    "Roman numerals", "Arabic numeral", "Arabic numerals", "Scottish terrier", "Afghan hound", "Latin America",
-    "Latin square", "Asian American", "Asian Americans", "South America", "South American", "South Americans",
-    "Latin American", "Latin Americans", "North America", "North American", "North Americans", "Central America",
-    "Central American", "Pan-American", "Central Americans", "South Asia", "East Asia", "Southeast Asia",
-    "Korean War", "Indian Ocean", "Irish setter", "English muffin", "English muffins", "English horn",
-    "English bulldog", "Jersey cow", "Japanese maple", "Japanese knotweed", "Belgian waffle", "Belgian waffles",
-    "Spanish flu", "Mexican standoff", "Mexican wave", "Polish notation", "Hungarian notation", "Byzantine fault",
-    "Norway rat", "Brazil nut", "Brazil nuts", "Brazilian wax", "Bermuda shorts", "Bermuda triangle", "Cuban heels",
-    "Cuban heel", "Stockholm syndrome", "Egyptian cotton", "Egyptian mau", "Morocco leather", "Siberian husky",
-    "Manchester encoding", "Manchester United", "Manchester City", "Geneva convention", "Chicago style",
-    "Boston terrier", "Tasmanian devil", "Java virtual machine", "JavaScript", "Jakarta EE", "Oxford comma",
-    "Trojan horse", "Greek to me", "Canary Wharf", "White House", "Supreme Court", "Wall Street", "Venetian blind",
-    "Venetian blinds", "Delft", "Dalmatian", "Labrador", "Labrador retriever", "Pomeranian", "Chihuahua dog",
-    "Pekinese", "Maltese terrier", "Welsh corgi", "Welsh rarebit", "Scotch egg", "Scotch tape", "Scotch whisky",
-    "Bavarian cream", "Boston cream", "Hawaiian pizza", "Caesar salad", "Worcestershire sauce", "Bologna sandwich",
-    "Frankfurter", "Hamburger",
-)  # fmt: skip
+# Longer names that hold that of a country, people or place and mean no culture: breeds, tools, titles, brands, persons.
+NOTHING = tuple((Path(__file__).parent / "phrases.txt").read_text(encoding="utf-8").splitlines())

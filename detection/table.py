@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,7 +21,8 @@ ORDINARY, EXACT, PERSON, STEM, TONGUE = 1, 2, 4, 8, 16
 PLACES = Path(__file__).parent / "places"
 _RECORD = np.dtype([("name", "<u4"), ("kind", "u1"), ("culture", "<u2"), ("chance", "u1"), ("flags", "u1"),
                     ("spoken", "<u2")])  # fmt: skip
-_MANY = 12  # languages; what is a name in more is one in any
+_MANY = 20  # languages; what is a name in more is one in any
+_FIRST = re.compile(r"[^\W_]+")
 _HEAD = 4  # letters that are looked up before the trie is asked
 
 
@@ -56,7 +58,9 @@ class Table:
         self._cultures = cultures
         self._spoken = [frozenset(languages) for languages in spoken]
         self._first = np.searchsorted(records["name"], np.arange(len(trie) + 1))
-        self.heads = frozenset(name[:_HEAD] for name in trie.iterkeys())
+        names = list(trie.iterkeys())
+        self.heads = frozenset(name[:_HEAD] for name in names)
+        self.first = frozenset(found[0] for name in names if (found := _FIRST.match(name)))
 
     def __len__(self) -> int:
         return len(self._trie)
@@ -173,4 +177,7 @@ def _limited(languages: frozenset[str]) -> frozenset[str]:
 
 def marked(senses: Sequence[Sense], flags: int) -> list[Sense]:
     """Give senses with flags added; cue words are left as they are."""
-    return [sense if sense.kind == "cue" else replace(sense, flags=sense.flags | flags) for sense in senses]
+    return [
+        sense if sense.kind == "cue" or not flags & ~sense.flags else replace(sense, flags=sense.flags | flags)
+        for sense in senses
+    ]

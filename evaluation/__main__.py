@@ -46,7 +46,10 @@ def _folder(options: argparse.Namespace) -> int:
         raise SamplesUnusable(f"{options.data}: there is no such folder")
     if options.data is not None and not any((options.data / name).is_file() for name in task.FILES):
         raise SamplesUnusable(f"{options.data}: none of the sets is in it ({', '.join(task.FILES)})")
-    more = {"sealed": True} if getattr(options, "sealed", False) else {}
+    curves = getattr(options, "calibrate", None)
+    if curves and own:
+        raise SamplesUnusable("--calibrate: curves are fitted to the sets in --data; name their folder")
+    more = {"sealed": True} if getattr(options, "sealed", False) else {"curves": curves} if curves else {}
     found = task.measure(options.data, options.index, options.limit, _draws(options), **more)
     for name in found.missing:
         print(f"comity evaluate: SKIPPED {name}: it is not in {options.data}", file=sys.stderr)
@@ -109,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         task.add_argument("--index", type=Path, default=Path("var/index"), help="folder of the index")
         if name == "detection":
             task.add_argument("--sealed", action="store_true", help="also the look-alikes that are kept apart")
+            task.add_argument(
+                "--calibrate", type=Path, metavar="OUT.json", help="fit the curves of confidence and write them"
+            )
         _common(task, "measure at most N rows of each set")
     task = tasks.add_parser("judge", help=JUDGE, description=JUDGE)
     _asking(task)

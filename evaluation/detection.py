@@ -1,65 +1,71 @@
-"""Whose culture is detected, and how often one is where there is none; in process, no model and no network."""
+"""Whose culture is detected, and how often one is where there is none; in process, no network.
+
+Beside each figure stands that of a matcher of names alone (`evaluation/matcher.py`).
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from detection.mentions import Names
-from evaluation import matcher as matchers
-from evaluation import messages, report, samples
+from evaluation import messages, reliability, report, samples
+from evaluation import sight as sights
+from evaluation.reliability import Told
 from evaluation.report import About, Line, Report, Section
 from evaluation.samples import Reader, Sample
-from evaluation.statistics import Draws
-from retrieval import cultures
-from retrieval.layout import Layout
+from evaluation.sight import Sight
+from evaluation.statistics import Draws, Estimate
 from service import __version__
-from service.detect import detect
-from service.settings import DetectionSettings
-from service.turn import Hints, Message
+from service.turn import Detection, Message
 
-_MAX_CHARS = DetectionSettings().max_chars
+_CONFUSED = 20  # pairs of cultures that are told
 FILES = (*samples.NAMED, *samples.SILENCE)
 
 
-def measure(data: Path | None, index: Path, limit: int | None, draws: Draws, *, sealed: bool = False) -> Report:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was detected in one text, and whether the encoder was asked."""
+
+    sample: Sample
+    detection: Detection
+    encoded: bool
+
+
+def measure(
+    data: Path | None, index: Path, limit: int | None, draws: Draws, *, sealed: bool = False, curves: Path | None = None
+) -> Report:
     """Measure detection with the names of the index's version: on each set in the folder `data`, else on own messages.
 
-    Beside each figure stands that of a matcher of names alone (`evaluation/matcher.py`).
+    Args:
+        curves: where to write the curves of confidence, fitted to half of the cultures of the sets.
 
     Raises:
         SamplesUnusable: a row is broken.
         IndexUnusable: there is no index.
     """
-    version = Layout(index).current()
-    registry = cultures.load(version.cultures)
-    names = Names(registry, version.names.read_text(encoding="utf-8") if version.names.is_file() else "")
-    about = About(__version__, version.root.name, None, draws, limit)
+    sight = sights.make(index)
+    about = About(__version__, sight.index.version, sight.index.encoder.id, draws, limit)
     if data is None:
-        return Report("detection", about, tuple(messages.measure(names, draws, sealed=sealed)), ())
-    matcher = matchers.Names(registry)
-    sections = []
-    for title, readers in (
-        ("Texts about one culture", samples.NAMED),
-        ("Texts that are hardly ever about a culture", samples.SILENCE),
-    ):
-        parts = _parts(data, readers, limit)
-        lines = [_line(part, found, names, matcher, draws) for part, found in parts.items()]
-        if readers is samples.SILENCE and lines:
-            lines.append(_silent([sample for found in parts.values() for sample in found], names, matcher, draws))
-        if lines:
-            sections.append(Section(title, tuple(lines)))
+        return Report("detection", about, tuple(messages.measure(sight, draws, sealed=sealed)), ())
+    named, silent = (_seen(_parts(data, readers, limit), sight) for readers in (samples.NAMED, samples.SILENCE))
+    sections = [
+        *_section("Texts about one culture", [_line(part, seen, sight, draws) for part, seen in named.items()]),
+        *_section(
+            "Texts that are hardly ever about a culture",
+            [_line(part, seen, sight, draws) for part, seen in silent.items()]
+            + ([_silent([each for seen in silent.values() for each in seen], sight, draws)] if silent else []),
+        ),
+        *_trust(named, sight, curves),
+        *_section("Taken for another culture, most often first", _confusion(named, sight)),
+    ]
     return Report("detection", about, tuple(sections), tuple(name for name in FILES if not (data / name).is_file()))
 
 
-def ids(text: str, names: Names, max_chars: int = _MAX_CHARS) -> tuple[str, ...]:
-    """Give the cultures detected in one user message, in the order that grounding uses."""
-    return detect([Message("user", text)], Hints(), names, infer=True, max_chars=max_chars).ids
-
-
-def right(found: str, wanted: str) -> bool:
-    """Tell whether a culture is the wanted one or a subdivision of it, as ES-CT is of ES (ISO 3166-2)."""
-    return found == wanted or found.startswith(f"{wanted}-")
+def _section(title: str, lines: Sequence[Line]) -> list[Section]:
+    return [Section(title, tuple(lines))] if lines else []
 
 
 def _parts(data: Path, readers: Mapping[str, Reader], limit: int | None) -> dict[str, list[Sample]]:
@@ -72,27 +78,91 @@ def _parts(data: Path, readers: Mapping[str, Reader], limit: int | None) -> dict
     return parts
 
 
-def _line(part: str, found: Sequence[Sample], names: Names, matcher: matchers.Names, draws: Draws) -> Line:
-    returned = [ids(sample.text, names) for sample in found]
-    matched = [tuple(dict.fromkeys(mention.culture for mention in matcher.find(sample.text))) for sample in found]
-    counts = {"rows": len(found)}
-    scores: dict[str, list[bool]] = {}
-    if any(sample.culture for sample in found):
-        wanted = [sample.culture or "" for sample in found]
-        counts["cultures"] = len(set(wanted))
-        scores["first right"] = [bool(each) and right(each[0], w) for each, w in zip(returned, wanted, strict=True)]
-        scores["any right"] = [any(right(id, w) for id in each) for each, w in zip(returned, wanted, strict=True)]
-        scores["matcher: any right"] = [any(right(i, w) for i in each) for each, w in zip(matched, wanted, strict=True)]
-    scores["returned"] = [bool(each) for each in returned]
-    scores["matcher: returned"] = [bool(each) for each in matched]
-    return report.line(part, counts, scores, [sample.group for sample in found], draws)
-
-
-def _silent(found: Sequence[Sample], names: Names, matcher: matchers.Names, draws: Draws) -> Line:
-    """Measure how often a culture is returned where the matcher finds no name: no text of these is likely about one."""
-    silent = [sample for sample in found if not matcher.find(sample.text)]
-    scores = {
-        "returned": [bool(ids(sample.text, names)) for sample in silent],
-        "matcher: returned": [False] * len(silent),
+def _seen(parts: Mapping[str, Sequence[Sample]], sight: Sight) -> dict[str, list[Seen]]:
+    return {
+        part: [Seen(sample, *sight.see([Message("user", sample.text)])) for sample in found]
+        for part, found in parts.items()
     }
-    return report.line("all where the matcher is silent", {"rows": len(silent)}, scores, [s.id for s in silent], draws)
+
+
+def _line(part: str, seen: Sequence[Seen], sight: Sight, draws: Draws) -> Line:
+    returned = [each.detection.ids for each in seen]
+    matched = [
+        tuple(dict.fromkeys(mention.culture for mention in sight.matcher.find(each.sample.text))) for each in seen
+    ]
+    wanted = [each.sample.culture for each in seen]
+    counts = {"rows": len(seen)}
+    scores: dict[str, list[bool]] = {}
+    if any(wanted):
+        counts["cultures"] = len(set(wanted))
+        pairs, others = list(zip(returned, wanted, strict=True)), list(zip(matched, wanted, strict=True))
+        scores["first right"] = [bool(ids) and sight.right(ids[0], each) for ids, each in pairs]
+        scores["any right"] = [any(sight.right(id, each) for id in ids) for ids, each in pairs]
+        scores["matcher: any right"] = [any(sight.right(id, each) for id in ids) for ids, each in others]
+    scores["returned"] = [bool(ids) for ids in returned]
+    scores["matcher: returned"] = [bool(ids) for ids in matched]
+    scores["encoded"] = [each.encoded for each in seen]
+    return report.line(part, counts, scores, [each.sample.group for each in seen], draws)
+
+
+def _silent(seen: Sequence[Seen], sight: Sight, draws: Draws) -> Line:
+    """Measure how often a culture is returned where the matcher finds no name: no text of these is likely about one."""
+    silent = [each for each in seen if not sight.matcher.find(each.sample.text)]
+    scores = {
+        "returned": [bool(each.detection.ids) for each in silent],
+        "matcher: returned": [False] * len(silent),
+        "encoded": [each.encoded for each in silent],
+    }
+    return report.line(
+        "all where the matcher is silent", {"rows": len(silent)}, scores, [each.sample.id for each in silent], draws
+    )
+
+
+def _trust(named: Mapping[str, Sequence[Seen]], sight: Sight, curves: Path | None) -> list[Section]:
+    """Measure confidence on the half of the cultures that it was not fitted to: a line a set, and a diagram of all."""
+    told = {part: [_told(each, sight) for each in seen if each.detection.found] for part, seen in named.items()}
+    every = [each for found in told.values() for each in found]
+    if not every:
+        return []
+    fitted, held = reliability.halves(every)
+    if curves:
+        kinds = sorted({each.kind for each in fitted})
+        made = {kind: reliability.curve([each for each in fitted if each.kind == kind]) for kind in kinds}
+        curves.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    cultures = {each.wanted for each in held}
+    parts = {part: [each for each in found if each.wanted in cultures] for part, found in told.items()} | {"all": held}
+    lines = [
+        Line(part, {"told": len(found)}, {"calibration error": _plain(reliability.error(found))})
+        for part, found in parts.items()
+        if found
+    ]
+    diagram = [
+        Line(f"bin {number}", {"told": size}, {"confidence": _plain(sure), "right": _plain(share)})
+        for number, (size, sure, share) in enumerate(reliability.bins(held), 1)
+    ]
+    return [
+        *_section("Expected calibration error, half of the cultures", lines),
+        *_section("Confidence and how often it is right, the same half", diagram),
+    ]
+
+
+def _told(seen: Seen, sight: Sight) -> Told:
+    first = seen.detection.found[0]
+    wanted = seen.sample.culture
+    return Told(
+        wanted or "", first.chance, first.confidence, first.evidence[0].kind, sight.right(first.culture, wanted)
+    )
+
+
+def _plain(value: float) -> Estimate:
+    return Estimate(value, value, value)
+
+
+def _confusion(named: Mapping[str, Sequence[Seen]], sight: Sight) -> list[Line]:
+    taken = Counter(
+        (each.sample.culture or "", each.detection.ids[0] if each.detection.ids else "none")
+        for seen in named.values()
+        for each in seen
+        if not each.detection.ids or not sight.right(each.detection.ids[0], each.sample.culture)
+    )
+    return [Line(f"{wanted}: {found}", {"texts": count}, {}) for (wanted, found), count in taken.most_common(_CONFUSED)]

@@ -9,48 +9,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from detection.mentions import Names
 from evaluation import report, samples
 from evaluation.report import Line, Section
 from evaluation.samples import Row
+from evaluation.sight import Sight
 from evaluation.statistics import Draws
-from service.detect import detect
-from service.turn import Detection, Hints, Message
+from service.turn import Message
 
 _HERE = Path(__file__).parent
 TRAPS, SEALED, MENTIONS = (_HERE / name for name in ("traps.jsonl", "traps.sealed.jsonl", "mentions.jsonl"))
 
 
-def measure(names: Names, draws: Draws, *, sealed: bool) -> list[Section]:
+def measure(sight: Sight, draws: Draws, *, sealed: bool) -> list[Section]:
     """Measure detection on look-alikes, the sealed half where it is asked for, and on the labelled messages.
 
     Raises:
         SamplesUnusable: a row is broken.
     """
     parts = {"open half": TRAPS, **({"sealed half": SEALED} if sealed else {})}
-    lines = [line for part, file in parts.items() for line in _traps(part, file, names, draws)]
+    lines = [line for part, file in parts.items() for line in _traps(part, file, sight, draws)]
     return [
         Section("Words that look cultural, and their true sense", tuple(lines)),
-        _mentions(names, draws),
-        _in_roles(names, draws),
+        _mentions(sight, draws),
+        _in_roles(sight, draws),
     ]
 
 
-def _traps(part: str, file: Path, names: Names, draws: Draws) -> list[Line]:
+def _traps(part: str, file: Path, sight: Sight, draws: Draws) -> list[Line]:
     rows = samples.rows(file)
     lines = []
     for name, true in ((f"{part}, look-alikes", False), (f"{part}, true sense", True), (part, None)):
         kept = [row for row in rows if true is None or bool(row.texts("cultures")) is true]
         right = [
-            _right(_seen([Message("user", row.text("text"))], names).ids, row.texts("cultures") or ()) for row in kept
+            _right(sight.see([Message("user", row.text("text"))])[0].ids, row.texts("cultures") or ()) for row in kept
         ]
         lines.append(report.line(name, {"rows": len(kept)}, {"right": right}, [row.text("id") for row in kept], draws))
     return lines
 
 
-def _mentions(names: Names, draws: Draws) -> Section:
+def _mentions(sight: Sight, draws: Draws) -> Section:
     rows = samples.rows(MENTIONS)
-    seen = [_seen(_said(row), names) for row in rows]
+    seen = [sight.see(_said(row))[0] for row in rows]
     kinds = sorted({row.text("kind") for row in rows})
     lines = []
     for kind in (*kinds, "all"):
@@ -69,7 +68,7 @@ def _mentions(names: Names, draws: Draws) -> Section:
     return Section("Messages labelled with cultures and roles", tuple(lines))
 
 
-def _in_roles(names: Names, draws: Draws) -> Section:
+def _in_roles(sight: Sight, draws: Draws) -> Section:
     """Measure the roles of the cultures that are returned rightly."""
     rows = samples.rows(MENTIONS)
     lines = []
@@ -78,17 +77,13 @@ def _in_roles(names: Names, draws: Draws) -> Section:
             (row.text("id"), _roles(row)[item.culture] == item.role)
             for row in rows
             if len(_roles(row)) >= least
-            for item in _seen(_said(row), names).found
+            for item in sight.see(_said(row))[0].found
             if item.culture in _roles(row)
         ]
         if told:
             scores = {"role right": [right for _, right in told]}
             lines.append(report.line(name, {"cultures": len(told)}, scores, [id for id, _ in told], draws))
     return Section("Roles of the cultures that are returned rightly", tuple(lines))
-
-
-def _seen(messages: Sequence[Message], names: Names) -> Detection:
-    return detect(messages, Hints(), names, infer=True, max_chars=200_000)
 
 
 def _right(ids: Sequence[str], wanted: Sequence[str]) -> bool:

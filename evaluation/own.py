@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from detection.mentions import Names
 from evaluation import pools, report, samples, statistics
-from evaluation.detection import ids
 from evaluation.pools import Pool, Recipe, Task
 from evaluation.report import Line, Section
 from evaluation.samples import Query, Row
+from evaluation.sight import ids
 from evaluation.statistics import Draws
 from index import texts
 from retrieval.encoder import Encoder, Vectors

@@ -9,10 +9,10 @@ import numpy as np
 
 from detection.mentions import Names
 from evaluation import everyday, own, pools, report, samples, statistics
-from evaluation.detection import ids
 from evaluation.pools import ABLATION, SERVED, Places, Task
 from evaluation.report import About, Line, Report, Section
 from evaluation.samples import Query, SamplesUnusable
+from evaluation.sight import ids
 from evaluation.statistics import Draws
 from retrieval import search
 from retrieval.encoder import Encoder

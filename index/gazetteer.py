@@ -15,7 +15,7 @@ def names(found: Knowledge) -> bytes:
     """Give the names and cue words of a knowledge base, JSON lines as `detection.own` reads them."""
     rows = [
         {"name": name.text, "kind": "people" if name.kind == "people" else "region", "culture": name.culture,
-         "chance": 0.95 if name.kind == "people" else 0.9, "language": ""}
+         "chance": 0.95 if name.kind == "people" else 0.9, "language": "en" if name.kind == "people" else ""}
         for name in found.names
     ] + list(_cues(found))  # fmt: skip
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
@@ -34,5 +34,4 @@ def _cues(found: Knowledge) -> Iterator[dict[str, str | float]]:
     for key, cultures in owners.items():
         for culture, more in sorted(cultures.items()):
             chance = round(min(0.9, _CUES.get(len(cultures), 0.5) + more), 2)
-            language = "" if key[1] == "en" else key[1]
-            yield {"name": spelt[key], "kind": "cue", "culture": culture, "chance": chance, "language": language}
+            yield {"name": spelt[key], "kind": "cue", "culture": culture, "chance": chance, "language": key[1]}

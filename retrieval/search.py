@@ -21,6 +21,8 @@ from retrieval.words import Words
 _ALL = 4_000  # descriptions up to which each is scored: under 3 ms on one core
 _NEAR = 200  # candidates by meaning, and as many by words, where there are more
 _WORDED = 2.0  # points of BM25 under which words alone say nothing; nine in ten of our own queries reach it
+_VOTERS = 10  # descriptions that vote on a text's culture
+_NEARNESS = 0.06  # of score, by which a vote counts e times less
 Codes = npt.NDArray[np.int32]
 
 
@@ -30,6 +32,16 @@ class Passage:
 
     description: Description
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What the nearest descriptions of one culture say: their share of the vote, the score and id of the nearest."""
+
+    culture: str
+    share: float
+    score: float
+    description_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +116,37 @@ class Index:
         order = order[scores[order] >= min_score]
         kept = rank.distinct([int(place) for place in order], vectors, k)
         return tuple(Passage(self.descriptions[int(rows[place])], float(scores[place])) for place in kept)
+
+    def vote(self, text: str, vector: Vectors, among: tuple[str, ...] = ()) -> tuple[Vote, ...]:
+        """Let the descriptions nearest to a text vote for their cultures, the more the nearer; largest share first.
+
+        Args:
+            vector: the text's unit vector by the index's encoder, shape (dimension,).
+            among: culture ids; empty means all.
+        """
+        if not np.isfinite(vector).all():
+            return ()
+        lexical = self._words.scores(text)
+        rows = self._candidates(vector, lexical, self.members(among), _NEAR)
+        if not len(rows):
+            return ()
+        vectors = self._vectors.reconstruct(rows)
+        scores = rank.meaning(vector, vectors, self._centres, self._culture[rows]) + rank.LEXICAL * lexical[rows]
+        best = np.argsort(-scores, kind="stable")[:_VOTERS]
+        weights = np.exp((scores[best] - scores[best[0]]) / _NEARNESS)
+        found: dict[str, list[int]] = {}
+        for place, row in enumerate(best):
+            found.setdefault(self.manifest.culture_ids[self._culture[rows[row]]], []).append(place)
+        votes = [
+            Vote(
+                culture,
+                float(weights[places].sum() / weights.sum()),
+                float(scores[best[places[0]]]),
+                self.descriptions[int(rows[best[places[0]]])].id,
+            )
+            for culture, places in found.items()
+        ]
+        return tuple(sorted(votes, key=lambda vote: (-vote.share, vote.culture)))
 
     def by_words(self, text: str, wanted: tuple[str, ...], k: int) -> tuple[Passage, ...]:
         """Give at most k descriptions by their words alone: what is left where encoding fails.

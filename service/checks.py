@@ -10,9 +10,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from detection import guesses
 from retrieval.description import Description
 from retrieval.search import Passage
-from service import interop, pipeline, wire
+from service import interop, wire
 from service.chat import forwarded, guard_of, hinted, read, request_id
 from service.errors import GuardrailUnavailable, InvalidRequest
 from service.guard import Guard
@@ -20,6 +21,7 @@ from service.policy import Grants
 from service.reply import json_response, while_connected
 from service.retrieve import find
 from service.turn import Detection, Found, Headers, Hints, Json, Turn, Verdict
+from service.understand import understand
 
 _MAX_QUERY = 1_000_000
 _MAX_DESCRIPTIONS = 50
@@ -59,7 +61,7 @@ async def _answer(request: Request, work: Callable[[Json, str, Guard], Coroutine
 
 
 async def detect(body: Json, id: str, guard: Guard) -> Json:
-    """Find the cultures of `messages`; an explicit `metadata.culture` wins.
+    """Find the cultures of `messages`; an explicit `metadata.culture` wins, `metadata.debug` shows what was guessed.
 
     Raises:
         InvalidRequest: naming the field.
@@ -70,7 +72,12 @@ async def detect(body: Json, id: str, guard: Guard) -> Json:
         raise InvalidRequest("metadata must be an object", param="metadata")
     turn = _turn(body, id, guard, metadata.get("culture"), "metadata.culture")
     found = await _understood(turn, guard)
-    return {"cultures": [_shown(item) for item in found.found], "abstained": found.abstained}
+    said: Json = {"cultures": [_shown(item) for item in found.found], "abstained": found.abstained}
+    if not isinstance(metadata.get("debug", False), bool):
+        raise InvalidRequest("metadata.debug must be true or false", param="metadata.debug")
+    if metadata.get("debug"):
+        said["guesses"] = list(guesses.of(found.ids, turn.question, guard.index.cultures))
+    return said
 
 
 async def retrieve(body: Json, id: str, guard: Guard) -> Json:
@@ -121,7 +128,7 @@ async def judge(body: Json, id: str, guard: Guard, caller: Caller | None = None)
 
 async def _understood(turn: Turn, guard: Guard) -> Detection:
     try:
-        return await pipeline.understand(turn, guard)
+        return await understand(turn, guard)
     except Exception as error:  # noqa: BLE001 - the same
         guard.metrics.failed("detect", error)
         raise GuardrailUnavailable("detecting cultures failed; try again", stage="detect") from None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 
 from retrieval.description import Description
-from service import assess, gate, generate, pipeline, query, retrieve, wire
+from service import assess, gate, generate, query, retrieve, wire
 from service.assess import Case
 from service.chat import forwarded, hinted
 from service.errors import GuardrailUnavailable, InvalidRequest
@@ -18,6 +18,7 @@ from service.guard import Guard
 from service.judge import Exchange
 from service.policy import Chosen
 from service.turn import AXES, Axis, Detection, Grounding, Json, Message, Turn, Verdict
+from service.understand import understand
 
 MOST_TEXTS = 256
 UNKNOWN: list[Json] = [{"role": "user", "content": ""}]  # the conversation of a text of which nothing more is known
@@ -169,7 +170,7 @@ async def looked_up(
         return Detection(), ()
     whole = replace(turn, messages=(*asked.messages, Message("user", asked.text)))
     try:
-        detection = await pipeline.understand(whole, guard)
+        detection = await understand(whole, guard)
     except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
         guard.metrics.failed("detect", error)
         if chosen.policy.on_error.detect == "block":

@@ -42,6 +42,7 @@ class Metrics:
         self._disconnects = Counter(
             "comity_client_disconnects_total", "Clients that left before their answer ended.", ["phase"], **make
         )
+        self._encoded = Counter("comity_detection_encoded_total", "Detections that asked the encoder.", **make)
         self._cultures = Counter("comity_culture_detected_total", "Cultures found.", ["culture", "source"], **make)
         self._abstained = Counter("comity_culture_abstained_total", "Requests without a culture.", ["reason"], **make)
         self._hits = Counter("comity_retrieval_hits_total", "Descriptions given to a model.", **make)
@@ -125,6 +126,10 @@ class Metrics:
             self._cultures.labels(found.culture, source).inc()
         if detection.abstained:
             self._abstained.labels(detection.abstained).inc()
+
+    def encoded(self) -> None:
+        """Count a detection that words did not decide."""
+        self._encoded.inc()
 
     def retrieved(self, grounding: Grounding) -> None:
         """Count what a search gave."""

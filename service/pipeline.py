@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from service import assess, flow, gate, generate, ground, query, retrieve, rewrite
 from service.assess import Case, Judged
-from service.detect import detect
 from service.errors import GuardrailUnavailable, envelope
 from service.flow import Outcome
 from service.gate import Held
@@ -22,9 +19,9 @@ from service.policy import Chosen, Grants, StreamMode
 from service.remedy import Remedy, remedy
 from service.report import blocked, detail
 from service.turn import Detection, End, Facts, Grounding, Head, Json, Opening, Path, Piece, Turn, Verdict
+from service.understand import understand
 from service.wire import dumps
 
-_LONG = 4_000  # characters from which detection is done off the event loop
 _NOTHING = Remedy({}, {})
 _ROLES = ("setting", "audience", "subject", "user")  # in the order that grounding uses
 _PATHS: dict[str, Path] = {"refused": "blocked", "replaced": "fallback", "repaired": "repaired"}
@@ -225,33 +222,6 @@ async def _detected(turn: Turn, guard: Guard, grants: Grants, share: int) -> Det
         if guard.policies.choose(turn.hints, grants, ()).policy.on_error.detect == "block":
             raise GuardrailUnavailable("detecting cultures failed; try again", stage="detect") from None
         return Detection(abstained="failed")
-
-
-async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
-    """Detect the cultures of a conversation as the settings allow, and count them.
-
-    Args:
-        share: parts that have one budget of `detection.max_chars` together.
-
-    Raises:
-        TimeoutError: a long conversation took longer than `detection.timeout_s`.
-    """
-    settings = guard.settings.detection
-    look = partial(
-        detect,
-        turn.messages,
-        turn.hints,
-        guard.names,
-        infer=settings.enabled,
-        max_chars=max(1, settings.max_chars // share),
-    )
-    if sum(len(message.text) for message in turn.messages) > _LONG:
-        async with asyncio.timeout(settings.timeout_s):
-            found = await asyncio.get_running_loop().run_in_executor(guard.workers, look)
-    else:
-        found = look()
-    guard.metrics.detected(found)
-    return found
 
 
 async def _ground(turn: Turn, detection: Detection, chosen: Chosen, guard: Guard, clock: Clock) -> Grounding:

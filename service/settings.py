@@ -87,7 +87,8 @@ class DetectionSettings(Group):
 
     enabled: bool = Field(True, description="infer cultures; explicit hints work either way")
     max_chars: int = Field(200_000, ge=1000, description="characters of a conversation that are searched, latest first")
-    timeout_s: Seconds = Field(2, description="seconds to search a conversation of more than 4,000 characters")
+    meaning: bool = Field(True, description="where words are silent or tied, let the nearest descriptions vote")
+    timeout_s: Seconds = Field(2, description="seconds to search a long conversation, or to encode one")
 
 
 class RetrievalSettings(Group):

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from detection.roles import Role
 from detection.table import Kind as NameKind
+from detection.weights import Role
 from retrieval.search import Passage
 
 Json = dict[str, Any]
-Kind = NameKind | Literal["caller"]
+Kind = NameKind | Literal["caller", "meaning"]
 Headers = tuple[tuple[str, str], ...]
 Route = Literal["chat", "completions"]
 GroundingStatus = Literal["grounded", "none", "off", "lessened", "failed", "dropped_context", "not_possible"]
@@ -62,7 +62,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why a culture was found: the words, and where they stand (character offsets in that message's text)."""
+    """Why a culture was found: the words, and where they stand (character offsets in that message's text).
+
+    Of the kind `meaning` the text is the id of the nearest description.
+    """
 
     kind: Kind
     text: str
@@ -73,12 +76,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One culture in one role; confidence is 0 to 1."""
+    """One culture in one role; confidence is 0 to 1, made from `chance`, what its evidence says by itself."""
 
     culture: str
     role: Role
     confidence: float
     evidence: tuple[Evidence, ...]
+    chance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ ALLOWED = {
     "retrieval": {"retrieval"},
     "index": {"index", "detection", "retrieval"},
     "evaluation": {"evaluation", "service", "detection", "retrieval", "index"},
-    "adaptation": {"adaptation", "index", "retrieval"},
+    "adaptation": {"adaptation", "index", "detection", "retrieval"},
     "benchmarks": {"benchmarks", "service", "retrieval", "evaluation"},
 }
 

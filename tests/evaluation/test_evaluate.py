@@ -6,21 +6,15 @@ from pathlib import Path
 import pytest
 
 from evaluation.__main__ import main
-from retrieval.layout import Layout
-
-CULTURE = {"id": "NL", "people": ["Dutch"], "aliases": [], "parents": [], "name": None}
+from tests.conftest import ROOT
 
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    layout = Layout(tmp_path / "index")
-    layout.version("v1").root.mkdir(parents=True)
-    layout.pointer.write_text("v1", encoding="utf-8")
-    layout.version("v1").cultures.write_text(json.dumps(CULTURE) + "\n", encoding="utf-8")
     row = {"id": "a", "culture": "NL", "question": "What do Dutch families eat at noon?"}
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "culturalbench.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return ["detection", "--data", str(tmp_path / "data"), "--index", str(layout.root)]
+    return ["detection", "--data", str(tmp_path / "data"), "--index", str(ROOT / "var" / "index")]
 
 
 def test_markdown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +34,12 @@ def test_json(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixtur
     assert said == json.loads(output.read_text(encoding="utf-8"))
     assert said["task"] == "detection"
     assert said["about"]["limit"] == 1
+
+
+def test_calibrate_without_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    """Curves are fitted to sets that somebody brings; without them the option is refused."""
+    assert main(["detection", "--calibrate", "curves.json"]) == 2
+    assert "--calibrate: curves are fitted to the sets in --data" in capsys.readouterr().err
 
 
 def test_no_folder(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from detection.mentions import Names
 from service.detect import detect
 from service.guard import Guard
-from service.turn import Detection, Evidence, Found, Hints, Message
+from service.turn import Detection, Evidence, Hints, Message
 from tests.growth import growth
 
 ROLE = st.sampled_from(["user", "system", "developer", "assistant", "tool"])
@@ -51,7 +51,7 @@ def roles(found: Detection) -> list[tuple[str, str]]:
         ("A toast for my Thai colleagues", [("TH", "audience")]),
         ("Write an email to our German clients", [("DE", "audience")]),
         (
-            "I am Japanese and meet our German clients in Nigeria",
+            "I am Japanese. What do I give our German clients when we travel to Nigeria?",
             [("NG", "setting"), ("DE", "audience"), ("JP", "user")],
         ),
     ],
@@ -72,11 +72,11 @@ def test_people_without_a_country(known: Names, name: str) -> None:
 def test_evidence(known: Names) -> None:
     """The evidence is the words, where they stand and in which message."""
     found = ask(known, ("system", "Be kind."), "😀 In JAPAN we meet Germans.")
-    expected = (
-        Found("JP", "setting", 0.97, (Evidence("country", "JAPAN", 5, 10, 1),)),
-        Found("DE", "audience", 0.95, (Evidence("people", "Germans", 19, 26, 1),)),
-    )
-    assert Detection(expected) == found
+    assert [(item.culture, item.role, item.evidence) for item in found.found] == [
+        ("JP", "setting", (Evidence("country", "JAPAN", 5, 10, 1),)),
+        ("DE", "audience", (Evidence("people", "Germans", 19, 26, 1),)),
+    ]
+    assert found.abstained is None
 
 
 @settings(deadline=None)
@@ -172,7 +172,8 @@ def test_tool_loop(known: Names) -> None:
 def test_earlier_turns(known: Names) -> None:
     """The latest place comes first, an earlier one counts less, and one of long ago no longer."""
     found = ask(known, "In Japan?", ("assistant", "Yes."), "And in Mexico?")
-    assert [(item.culture, item.confidence) for item in found.found] == [("MX", 0.97), ("JP", 0.825)]
+    assert list(found.ids) == ["MX", "JP"]
+    assert found.found[0].confidence > found.found[1].confidence
     assert [item.evidence[0].message for item in found.found] == [2, 0]
     assert roles(ask(known, "In Japan?", *["Go on."] * 8)) == []
 

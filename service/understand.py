@@ -1,0 +1,63 @@
+"""Detection as the service does it: words first, and where they leave it open the nearest descriptions."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from service import meaning, query
+from service.detect import detect
+from service.guard import Guard
+from service.turn import Detection, Turn
+
+_LONG = 4_000  # characters from which detection is done off the event loop
+
+
+async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
+    """Detect the cultures of a conversation as the settings allow, and count them.
+
+    Args:
+        share: parts that have one budget of `detection.max_chars` together.
+
+    Raises:
+        TimeoutError: a long conversation took longer than `detection.timeout_s`.
+    """
+    settings = guard.settings.detection
+    look = partial(
+        detect,
+        turn.messages,
+        turn.hints,
+        guard.names,
+        infer=settings.enabled,
+        max_chars=max(1, settings.max_chars // share),
+    )
+    if sum(len(message.text) for message in turn.messages) > _LONG:
+        async with asyncio.timeout(settings.timeout_s):
+            found = await asyncio.get_running_loop().run_in_executor(guard.workers, look)
+    else:
+        found = look()
+    if settings.meaning:
+        found = await _by_meaning(turn, found, guard)
+    guard.metrics.detected(found)
+    return found
+
+
+async def _by_meaning(turn: Turn, found: Detection, guard: Guard) -> Detection:
+    """Let the nearest descriptions vote where that may help; where encoding fails, words alone decide.
+
+    The text that is encoded is the one that descriptions are looked up with: its vector is kept for that.
+    """
+    asked = query.cut(query.query(turn.messages).strip())
+    if not asked or not meaning.worth(found, asked):
+        return found
+    guard.metrics.encoded()
+    try:
+        async with asyncio.timeout(guard.settings.detection.timeout_s):
+            vector = await guard.queries.encode(asked)
+            vote = partial(guard.index.vote, asked, vector, meaning.open_between(found))
+            votes = await asyncio.get_running_loop().run_in_executor(None, vote)
+    except Exception as error:  # noqa: BLE001 - whatever broke, words have been read
+        guard.metrics.failed("detect", error)
+        return found
+    last = max((i for i, message in enumerate(turn.messages) if message.role == "user"), default=0)
+    return meaning.told(found, votes, turn.messages[last].text, last)
