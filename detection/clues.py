@@ -27,7 +27,7 @@ _READ = 2000  # characters of a text that tell of the whole
 _REACH = 90  # characters before and after a name that are read
 _NEAR = 8  # words on each side of it that count, the next six of them by themselves
 _BETWEEN = 5  # words between two names that tell how they belong together
-_KINDS = {"country": "c", "people": "p", "region": "r", "city": "r", "cue": "q", "nothing": "n"}
+_KINDS = {"country": "c", "people": "p", "region": "r", "city": "r", "cue": "q"}
 _ENDS = ".!?;。！？"
 
 
@@ -84,7 +84,7 @@ def features(candidates: Sequence[Candidate], place: int, folded: Folded, around
     this, text = candidates[place], folded.text
     before = _TOKEN.findall(text[max(0, this.start - _REACH) : this.start])[-_NEAR:]
     after = _TOKEN.findall(text[this.end : this.end + _REACH])[:_NEAR]
-    shape = _shape(folded.raw[folded.where(this.start, this.end)[0]])
+    shape = _shape(folded.raw[folded.where(this.start, this.end)[0]])  # of the first letter alone
     return [
         *_itself(this, folded, around),
         *_beside(this.letter, before, after),
@@ -242,7 +242,7 @@ def _capitals(cased: Sequence[str]) -> str:
 
 
 def _shape(word: str) -> str:
-    """Tell how a word is written: without case, small, with a capital, in capitals, mixed."""
+    """Tell how a word is written: without case, small, with a capital, in capitals."""
     if word[0].lower() == word[0].upper():
         return "none"
     if not word[0].isupper():

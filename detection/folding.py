@@ -13,6 +13,7 @@ from functools import lru_cache
 # the Arabic stretcher, soft hyphens, joiners, marks of direction, variation selectors.
 _LEFT_OUT = re.compile("[\u00ad\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
                        "\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]+")  # fmt: skip
+_MARKS = 8  # at most, that are shown with a letter
 # Letters that have no decomposition but are commonly written so.
 _PLAIN = {"ı": "i", "ø": "o", "đ": "d", "ł": "l", "ð": "d", "ħ": "h", "ŧ": "t", "’": "'", "ʻ": "'", "ʼ": "'", "‘": "'",
           "`": "'", "ʹ": "'", "‐": "-", "‑": "-", "–": "-", "ё": "е", "ٱ": "ا", "أ": "ا", "إ": "ا", "آ": "ا",
@@ -36,7 +37,7 @@ class Folded:
         if self.at is None:
             return start, end
         last = self.at[end - 1] + 1
-        marks = _LEFT_OUT.match(self.raw, last)  # those of the last letter
+        marks = _LEFT_OUT.match(self.raw, last, last + _MARKS)  # those of the last letter
         return self.at[start], marks.end() if marks else last
 
     def place(self, where: int) -> int:

@@ -1,7 +1,4 @@
-"""The names in a text that are likely meant as names: case, endings, neighbours and the words around decide.
-
-English first; elsewhere capitals, endings and a few words for "in" and "from" do what they can.
-"""
+"""The names in a text that are likely meant as names: where they may begin and end, and what learned weights say."""
 
 from __future__ import annotations
 
@@ -21,6 +18,7 @@ from retrieval.cultures import Cultures
 
 LONGEST = 48  # characters of a name that are looked up
 _MOST_TIMES = 8  # that one name is weighed in a text
+_MOST = 400  # names that are weighed in a text
 _FOREIGN = 6  # letters from which a custom's word in small letters is known in another language
 _ARTICLES = (" a ", " an ", " the ")  # before an ordinary word in small letters: a jersey, the chad
 _ABBREVIATION = 4  # letters; a word in capitals of no more is mostly none of these
@@ -104,14 +102,16 @@ class Names:
         for start in self._beginnings(plain, english=english):
             if start < reached:
                 continue
+            if len(found) >= _MOST:
+                break
             if match := self._longest(plain, start, english=english):
                 name, reached = match
-                times[name] += 1
-                if times[name] > _MOST_TIMES or _in_path(folded, start, reached):
+                if times[name] >= _MOST_TIMES or _in_path(folded, start, reached):
                     continue
                 around = around or clues.read(folded, english=english)
                 if senses := _possible(folded, start, reached, name, self.senses(name), around):
                     found.append(Candidate(start, reached, start + len(name), senses))
+                    times[name] += 1
         ordered = sorted(found, key=lambda candidate: (candidate.start, -candidate.end))
         return folded, around, namesakes.settled(_outside_addresses(ordered, folded), folded.text)
 
@@ -149,20 +149,23 @@ class Names:
     def _abbreviated(self, folded: Folded) -> Iterator[Candidate]:
         """Give the names that count in capitals only, such as UAE; none in a text that is in capitals altogether."""
         text = folded.raw
-        found = list(_CAPITALS.finditer(text))
-        if not found or not any(char.isalpha() and not char.isupper() for char in text):
-            return
-        for word in found:
+        times = Counter[str]()
+        for word in _CAPITALS.finditer(text):
             senses = tuple(sense for sense in self._own.senses(word[0]) if sense.flags & EXACT)
-            if senses:
+            if senses and times[word[0]] < _MOST_TIMES:
+                if not times and not any(char.isalpha() and not char.isupper() for char in text):
+                    return
+                times[word[0]] += 1
                 start, end = folded.place(word.start()), folded.place(word.end())
                 yield Candidate(start, end, end, senses)
 
     def _longest(self, text: str, start: int, *, english: bool) -> tuple[str, int] | None:
         """Give the longest name that begins here and ends where a word does, or before an ending, and where it ends."""
         window = text[start : start + LONGEST]
-        keys = {*self._places.beginning(window), *self._own.beginning(window)}
-        for key in sorted(keys, key=len, reverse=True):
+        keys = [*self._places.beginning(window), *self._own.beginning(window)]
+        if len(keys) > 1:
+            keys = sorted(set(keys), key=len, reverse=True)
+        for key in keys:
             end = start + len(key)
             ending = _ends(text, end, key, english=english)
             if ending is None or (not ending and all(sense.flags & STEM for sense in self.senses(key))):
@@ -250,7 +253,8 @@ def _ends(text: str, end: int, key: str, *, english: bool) -> int | None:
     if match and not text[match.end() : match.end() + 1].isalnum():
         return match.end() - end
     rest = _ANY_ENDING.match(text, end)
-    return rest.end() - end if rest and pattern.fullmatch(rest[0]) else None
+    whole = rest and pattern.fullmatch(rest[0]) and not text[rest.end() : rest.end() + 1].isalnum()
+    return rest.end() - end if rest and whole else None
 
 
 def _possible(

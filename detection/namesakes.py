@@ -39,7 +39,7 @@ def settled(candidates: Sequence[Candidate], text: str) -> list[Candidate]:
     said = {candidate.senses[0].culture for candidate in found if len(candidate.senses) == 1}
     return [
         replace(candidate, senses=tuple(sorted(candidate.senses, key=lambda s: (s.culture not in said, -s.chance))))
-        if len(candidate.senses) > 1 and said and candidate.kind != "country"
+        if len(candidate.senses) > 1 and said and candidate.kind not in ("country", "cue")
         else candidate
         for candidate in found
     ]

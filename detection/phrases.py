@@ -1,4 +1,4 @@
-"""Words that look like names and are none, or not always; English mostly. The rest is told by what stands around."""
+"""Words that look like names and are none, or not always; English mostly. What stands around them tells the rest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from detection.folding import words
 
-# Ordinary words that are also names: with a capital only, and not because a sentence begins.
+# Ordinary words that are also names: weighed as such.
 ORDINARY = words(
     """
     turkey china chad jordan georgia polish guinea mali niger oman jersey peru cuba panama java nice cork mobile

@@ -19,6 +19,7 @@ WEIGHTS = Path(__file__).parent / "weights.json"
 SCALE = 100.0  # of a weight in the file
 _COLUMNS = 1 + len(ROLES)
 Row = tuple[int, ...]
+_NOTHING: Row = (0,) * _COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,7 @@ class Weights:
     def weigh(self, candidates: Sequence[Candidate], folded: Folded, around: Around) -> list[Weighed]:
         """Weigh every candidate of one text, each with an eye on the others."""
         share = of_words(len(around.words))
-        known = self._known(around.words)
-        whole = [share * sum(row[column] for row in known) for column in range(_COLUMNS)]
+        whole = [share * total for total in _sums(self._known(around.words))]
         return [
             _weighed(self._known(features(candidates, place, folded, around)), whole)
             for place in range(len(candidates))
@@ -59,10 +59,13 @@ def of_words(count: int) -> float:
     return 3.0 / math.sqrt(max(count, 16))
 
 
+def _sums(rows: Sequence[Row]) -> list[int]:
+    return [sum(column) for column in zip(_NOTHING, *rows, strict=True)]
+
+
 def _weighed(rows: Sequence[Row], more: Sequence[float]) -> Weighed:
-    meant = (sum(row[0] for row in rows) + more[0]) / SCALE
-    chance = 1 / (1 + math.exp(-max(-30.0, min(30.0, meant))))
-    speaks = [sum(row[column] for row in rows) + more[column] for column in range(1, _COLUMNS)]
+    meant, *speaks = (total + also for total, also in zip(_sums(rows), more, strict=True))
+    chance = 1 / (1 + math.exp(-max(-30.0, min(30.0, meant / SCALE))))
     return Weighed(chance, ROLES[max(range(len(ROLES)), key=speaks.__getitem__)])
 
 

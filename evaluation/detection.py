@@ -126,7 +126,7 @@ def _trust(named: Mapping[str, Sequence[Seen]], sight: Sight, curves: Path | Non
         return []
     fitted, held = reliability.halves(every)
     if curves:
-        kinds = sorted({each.kind for each in fitted})
+        kinds = sorted({each.kind for each in fitted} - {"meaning"})  # whose confidence is a constant
         made = {kind: reliability.curve([each for each in fitted if each.kind == kind]) for kind in kinds}
         curves.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     cultures = {each.wanted for each in held}
@@ -149,9 +149,7 @@ def _trust(named: Mapping[str, Sequence[Seen]], sight: Sight, curves: Path | Non
 def _told(seen: Seen, sight: Sight) -> Told:
     first = seen.detection.found[0]
     wanted = seen.sample.culture
-    return Told(
-        wanted or "", first.chance, first.confidence, first.evidence[0].kind, sight.right(first.culture, wanted)
-    )
+    return Told(wanted or "", first.chance, first.confidence, first.kind, sight.right(first.culture, wanted))
 
 
 def _plain(value: float) -> Estimate:

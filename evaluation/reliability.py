@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 BINS = 10  # of equal mass
-_KNOTS = 8  # at most, of a curve
+_EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995, 1.01)  # of the ranges that a curve is made of
+_THIN = 10  # what was told less often in a range says too little by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,17 @@ def error(told: Sequence[Told]) -> float:
     return sum(size * abs(sure - right) for size, sure, right in bins(told)) / max(1, len(told))
 
 
-def curve(told: Sequence[Told], knots: int = _KNOTS) -> list[tuple[float, float]]:
-    """Fit a rising curve from raw to right: means of bins of equal mass, neighbours that fall joined (isotonic)."""
-    if not told:
-        return []
+def curve(told: Sequence[Told]) -> list[tuple[float, float]]:
+    """Fit a rising curve from raw to right: means over ranges of raw, thin ones and falling ones joined (isotonic)."""
     order = sorted(told, key=lambda each: each.raw)
-    raw: npt.NDArray[np.float64] = np.array([each.raw for each in order])
-    right: npt.NDArray[np.float64] = np.array([float(each.right) for each in order])
     blocks: list[tuple[float, float, int]] = []
-    for part in np.array_split(np.arange(len(order)), min(knots, max(1, len(order) // 25))):
-        blocks.append((float(raw[part].mean()), float(right[part].mean()), len(part)))
-        while len(blocks) > 1 and blocks[-2][1] >= blocks[-1][1]:
+    for least, most in pairwise(_EDGES):
+        part = [each for each in order if least <= each.raw < most]
+        if not part:
+            continue
+        size = len(part)
+        blocks.append((sum(each.raw for each in part) / size, sum(each.right for each in part) / size, size))
+        while len(blocks) > 1 and (blocks[-2][1] >= blocks[-1][1] or blocks[-2][2] < _THIN):
             (x1, y1, n1), (x2, y2, n2) = blocks[-2:]
             blocks[-2:] = [((x1 * n1 + x2 * n2) / (n1 + n2), (y1 * n1 + y2 * n2) / (n1 + n2), n1 + n2)]
     return [(round(x, 4), round(y, 3)) for x, y, _ in blocks]

@@ -122,12 +122,12 @@ class Index:
 
         Args:
             vector: the text's unit vector by the index's encoder, shape (dimension,).
-            among: culture ids; empty means all.
+            among: culture ids, without those they inherit from; empty means all.
         """
         if not np.isfinite(vector).all():
             return ()
         lexical = self._words.scores(text)
-        rows = self._candidates(vector, lexical, self.members(among), _NEAR)
+        rows = self._candidates(vector, lexical, self._own(among), _NEAR)
         if not len(rows):
             return ()
         vectors = self._vectors.reconstruct(rows)
@@ -174,6 +174,12 @@ class Index:
     def covers(self, culture: str) -> bool:
         """Tell whether the index describes this culture or one that it inherits from."""
         return any(id in self._codes for id in self.cultures.lineage(culture))
+
+    def _own(self, wanted: tuple[str, ...]) -> Rows | None:
+        """Give the description rows of the wanted cultures themselves, rising; None is all."""
+        if not wanted:
+            return None
+        return np.flatnonzero(np.isin(self._culture, [self._codes[id] for id in wanted if id in self._codes]))
 
     def members(self, wanted: tuple[str, ...]) -> Rows | None:
         """Give the description rows of the wanted cultures and their parents, rising; None is all."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from detection import confidence
 from detection.mentions import Mention, Names
@@ -20,40 +21,42 @@ _ENOUGH = 0.5  # how much must speak for a role, where another is spoken for too
 _MOST_EVIDENCE = 8  # pieces shown for one culture
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What speaks for one culture: by role how much and what, and how likely it is that all of it is mistaken."""
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A piece of evidence for one culture: how likely it is meant, and in which role."""
 
-    roles: dict[Role, float] = field(default_factory=dict)
-    evidence: dict[Role, list[Evidence]] = field(default_factory=dict)
-    kinds: set[Kind] = field(default_factory=set)
-    mistaken: float = 1.0
+    chance: float
+    role: Role
+    kind: Kind
+    evidence: Evidence
 
-    def add(self, chance: float, role: Role, kind: Kind, evidence: Evidence) -> None:
-        """Add a piece of evidence."""
-        self.kinds.add(kind)
-        self.roles[role] = self.roles.get(role, 0.0) + chance
-        self.evidence.setdefault(role, []).append(evidence)
-        self.mistaken *= 1.0 - chance
 
-    @property
-    def kind(self) -> Kind:
-        """The kind of evidence that says most."""
-        return min(self.kinds, key=KINDS.index)
+def _found(culture: str, pieces: Sequence[_Piece]) -> Found | None:
+    """Give a culture with its first role that enough speaks for; None where all evidence together is too little.
 
-    @property
-    def is_enough(self) -> bool:
-        """Whether the culture is told."""
-        return 1.0 - self.mistaken >= confidence.LEAST[self.kind]
+    What says who asks adds nothing to what is told of a culture in another role, since only the latter may be shown.
+    """
+    sums: dict[Role, float] = {}
+    for piece in pieces:
+        sums[piece.role] = sums.get(piece.role, 0.0) + piece.chance
+    enough = min(_ENOUGH, max(sums.values()))
+    role = min((each for each, total in sums.items() if total >= enough), key=ROLES.index)
+    counted = [piece for piece in pieces if (piece.role == "user") == (role == "user")]
+    kind = min((piece.kind for piece in counted), key=KINDS.index)
+    chance = 1.0 - math.prod(1.0 - each for each in _once_each(counted))
+    if chance < confidence.LEAST[kind]:
+        return None
+    evidence = tuple(piece.evidence for piece in pieces if piece.role == role)[:_MOST_EVIDENCE]
+    return Found(culture, role, confidence.of(chance, kind), evidence, chance, kind)
 
-    def found(self, culture: str) -> Found:
-        """Give the culture with its first role that enough speaks for."""
-        most = max(self.roles.values())
-        role = min((each for each in self.roles if self.roles[each] >= min(_ENOUGH, most)), key=ROLES.index)
-        chance = 1.0 - self.mistaken
-        return Found(
-            culture, role, confidence.of(chance, self.kind), tuple(self.evidence[role][:_MOST_EVIDENCE]), chance
-        )
+
+def _once_each(pieces: Iterable[_Piece]) -> Iterable[float]:
+    """Give the best chance of each word in each message: a word that is said again is no further evidence."""
+    best: dict[tuple[str, int], float] = {}
+    for piece in pieces:
+        key = (piece.evidence.text.casefold(), piece.evidence.message)
+        best[key] = max(best.get(key, 0.0), piece.chance)
+    return best.values()
 
 
 def detect(messages: Sequence[Message], hints: Hints, names: Names, *, infer: bool, max_chars: int) -> Detection:
@@ -61,8 +64,8 @@ def detect(messages: Sequence[Message], hints: Hints, names: Names, *, infer: bo
 
     Explicit caller input wins over inference and switches it off. What stands in the system prompt is the audience; the
     role of what a user names is learned (adaptation/detector.py), and of several roles that a culture has the first is
-    told. The order is setting, audience, subject, user, then confidence, then which was named first;
-    the first is grounded first.
+    told. The order is setting, audience, subject, user, then confidence, then which was named first
+    in the latest message; the first is grounded first.
 
     Args:
         max_chars: characters searched, from the latest message backwards.
@@ -73,17 +76,15 @@ def detect(messages: Sequence[Message], hints: Hints, names: Names, *, infer: bo
     if not (infer and hints.infer):
         return Detection(abstained="switched_off")
     said = list(_mentions(messages, names, max_chars))
-    named = {mention.senses[0].culture for _, mention, _ in said if mention.kind != "cue"}
-    tallies: dict[str, _Tally] = {}
-    for number, mention, weight in said:
-        message = messages[number]
-        role = mention.role if message.role == "user" else "audience"
+    named = {mention.senses[0].culture for _, mention, role, _ in said if mention.kind != "cue" and role != "user"}
+    pieces: dict[str, list[_Piece]] = {}
+    for number, mention, role, weight in said:
         for sense in _meant(mention, named):
-            if weight >= _FORGET:
-                words = message.text[mention.start : mention.end]
-                evidence = Evidence(sense.kind, words, mention.start, mention.end, number)
-                tallies.setdefault(sense.culture, _Tally()).add(sense.chance * weight, role, sense.kind, evidence)
-    kept = sorted((tally.found(culture) for culture, tally in tallies.items() if tally.is_enough), key=_order)
+            words = messages[number].text[mention.start : mention.end]
+            evidence = Evidence(sense.kind, words, mention.start, mention.end, number)
+            pieces.setdefault(sense.culture, []).append(_Piece(sense.chance * weight, role, sense.kind, evidence))
+    told = (_found(culture, each) for culture, each in pieces.items())
+    kept = sorted((found for found in told if found), key=_order)
     if kept:
         return Detection(tuple(kept))
     return Detection(abstained="no_evidence" if any(message.text.strip() for message in messages) else "no_text")
@@ -93,18 +94,19 @@ def _order(found: Found) -> tuple[int, float]:
     return ROLES.index(found.role), -found.confidence
 
 
-def _mentions(messages: Sequence[Message], names: Names, max_chars: int) -> Iterator[tuple[int, Mention, float]]:
-    """Give the mentions of a conversation, the latest message first, and how much each counts for its age."""
+def _mentions(messages: Sequence[Message], names: Names, max_chars: int) -> Iterator[tuple[int, Mention, Role, float]]:
+    """Give the mentions of a conversation, the latest message first, with their roles, and what they count for age."""
     weight, left = 1.0, max_chars
     for number in range(_last_user(messages), -1, -1):
         message = messages[number]
-        if message.role not in ("user", "system", "developer") or left <= 0:
+        asked = message.role == "user"
+        if not ((asked and weight >= _FORGET) or message.role in ("system", "developer")) or left <= 0:
             continue
         text = message.text[:left]
         left -= len(text)
         for mention in names.find(text):
-            yield number, mention, weight if message.role == "user" else _SYSTEM
-        if message.role == "user":
+            yield number, mention, mention.role if asked else "audience", weight if asked else _SYSTEM
+        if asked:
             weight *= _EARLIER
 
 
@@ -115,7 +117,7 @@ def _last_user(messages: Sequence[Message]) -> int:
 def _meant(mention: Mention, named: set[str]) -> Sequence[Sense]:
     """Give the senses that count: mostly one, a people's of two countries both, a region and the people in its name.
 
-    A custom of several cultures is that of those which are named beside it.
+    A custom of several cultures is that of those which are named beside it; the asker's own is none of these.
     """
     first = mention.senses[0]
     if first.kind == "cue":

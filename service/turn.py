@@ -76,13 +76,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One culture in one role; confidence is 0 to 1, made from `chance`, what its evidence says by itself."""
+    """One culture in one role; confidence is 0 to 1, made from `chance`, what its evidence says by itself.
+
+    `kind` is that of the evidence that says most.
+    """
 
     culture: str
     role: Role
     confidence: float
     evidence: tuple[Evidence, ...]
     chance: float = 1.0
+    kind: Kind = "caller"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ async def _by_meaning(turn: Turn, found: Detection, guard: Guard) -> Detection:
             vote = partial(guard.index.vote, asked, vector, meaning.open_between(found))
             votes = await asyncio.get_running_loop().run_in_executor(None, vote)
     except Exception as error:  # noqa: BLE001 - whatever broke, words have been read
-        guard.metrics.failed("detect", error)
+        guard.metrics.failed("meaning", error)
         return found
     last = max((i for i, message in enumerate(turn.messages) if message.role == "user"), default=0)
     return meaning.told(found, votes, turn.messages[last].text, last)

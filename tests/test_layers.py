@@ -20,7 +20,7 @@ ALLOWED = {
     "index": {"index", "detection", "retrieval"},
     "evaluation": {"evaluation", "service", "detection", "retrieval", "index"},
     "adaptation": {"adaptation", "index", "detection", "retrieval"},
-    "benchmarks": {"benchmarks", "service", "retrieval", "evaluation"},
+    "benchmarks": {"benchmarks", "service", "detection", "retrieval", "evaluation"},
 }
 
 

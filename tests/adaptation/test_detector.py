@@ -49,6 +49,12 @@ def test_what_is_learned(names: Names) -> None:
     frames = (
         "We live in [[X|%s|setting]] now",
         "They eat [[X]] daily",
+        "They eat [[X]] now",
+        "We eat [[X]] at noon",
+        "I eat [[X]] with bread",
+        "You eat [[X]] cold",
+        "She eats [[X]] warm",
+        "He wants to eat [[X]] alone",
         "Tell us of [[X|%s|subject]]",
         "Our clients come from [[X|%s|audience]]",
         "I was born in [[X|%s|user]]",
@@ -65,7 +71,7 @@ def test_what_is_learned(names: Names) -> None:
         for folded, around, candidates in (names.candidates(text) for text in ("I live in Kenya", "I eat Kenya"))
         if around
     )
-    assert not_meant < 0.4 < 0.6 < meant
+    assert not_meant + 0.2 < meant
 
 
 def test_lessons_that_come_with_comity() -> None:

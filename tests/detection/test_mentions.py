@@ -254,3 +254,25 @@ def test_no_registry() -> None:
 def test_one_long_word_beside_an_address(known: Names, begin: str) -> None:
     """A text that holds an address and one word of 1 MB takes no square of it."""
     assert growth(lambda text: known.find(begin + text + " Japan"), "a", 100_000) < 50
+
+
+def test_links_do_not_use_a_name_up(known: Names) -> None:
+    """However often a name stands in links, it is found in the text after them."""
+    text = "See https://example.com/japan/1 for details. " * 20 + "What do I wear to a wedding in Japan?"
+    assert [culture for _, _, culture in found(known, text)] == ["JP"]
+
+
+def test_abbreviations_are_bounded(known: Names) -> None:
+    """A name in capitals is weighed a few times in a text, like any other."""
+    assert 0 < len(known.candidates("we live in " + "UK, " * 2_000)[2]) <= 8
+
+
+def test_letters_after_an_ending(known: Names) -> None:
+    """A longer word that begins with a name and an ending is another word."""
+    assert found(known, "Das ist japanischerweiseanders gemeint und wird hier nicht erklärt.") == []
+
+
+def test_many_marks_after_a_name(known: Names) -> None:
+    """Marks without end after a name do not become its evidence."""
+    mention = known.find("We live in Japan" + "\u200b" * 10_000)[0]
+    assert mention.end - mention.start < 20

@@ -191,6 +191,26 @@ def test_same_culture_in_several_roles(known: Names) -> None:
     assert roles(ask(known, "I am Japanese. Are the Japanese shy? I live in Japan.")) == [("JP", "setting")]
 
 
+def test_own_culture_settles_no_shared_custom(known: Names) -> None:
+    """What the asker says of themselves neither puts a shared custom on their culture nor makes it surer."""
+    alone = ask(known, "What do I cook for Nowruz?")
+    found = ask(known, "I am Tajik. What do I cook for Nowruz?")
+    assert [item.culture for item in found.shown] == [item.culture for item in alone.found]
+    assert [item.confidence for item in found.shown] == [item.confidence for item in alone.found]
+
+
+def test_said_again(known: Names) -> None:
+    """The same word in the same message is no further evidence."""
+    once, often = (ask(known, "I live in Japan. " * count).found[0].chance for count in (1, 8))
+    assert often <= 1.0 - (1.0 - once) * 0.5
+
+
+def test_forgotten_turns(known: Names) -> None:
+    """What was said too long ago neither is told nor settles a custom."""
+    late = ask(known, "A dinner in Tajikistan", *["Go on."] * 9, "What do I cook for Nowruz?")
+    assert late.ids == ask(known, "What do I cook for Nowruz?").ids
+
+
 def test_inferred_about_the_asker(known: Names) -> None:
     """What was inferred about the person who asks is found but not shown; a caller's hint is shown."""
     found = ask(known, "I am Japanese and visit Mexico.")

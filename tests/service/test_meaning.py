@@ -53,11 +53,26 @@ def test_worth_encoding() -> None:
 def test_vote_on_silence() -> None:
     """A clear vote finds a culture, on the evidence of the nearest description; an unclear one finds none."""
     found = meaning.told(SILENT, (vote("JP"), vote("CN", 0.1)), TEXT, 2)
-    assert found == Detection(
-        (Found("JP", "setting", meaning.CONFIDENCE, (Evidence("meaning", "jp-gifts-opening", 0, len(TEXT), 2),)),)
-    )
+    assert [(each.culture, each.role, each.confidence) for each in found.found] == [("JP", "user", meaning.CONFIDENCE)]
+    assert found.found[0].evidence == (Evidence("meaning", "jp-gifts-opening", 0, len(TEXT), 2),)
     for unclear in ((), (vote("JP", share=0.5),), (vote("JP", score=0.4),)):
         assert meaning.told(SILENT, unclear, TEXT, 0) == SILENT
+
+
+@pytest.mark.parametrize(
+    ("text", "role"),
+    [
+        ("In my family we eat twelve grapes at midnight, how do I tell friends?", "user"),
+        ("We always pour tea for elders with both hands at home", "user"),
+        ("At our own wedding the bride's sisters steal the shoes", "user"),
+        ("The hosts pour tea for elders with both hands, what do guests do?", "setting"),
+    ],
+)
+def test_role_of_a_vote(text: str, role: str) -> None:
+    """What somebody tells of their own family is inferred about them, so it is not shown."""
+    found = meaning.told(SILENT, (vote("JP"),), text, 0)
+    assert found.found[0].role == role
+    assert bool(found.shown) is (role == "setting")
 
 
 def test_vote_on_a_tie() -> None:
@@ -66,6 +81,16 @@ def test_vote_on_a_tie() -> None:
     assert meaning.told(tied, (vote("CN"), vote("JP", 0.1)), "Golden Week", 0).ids == ("CN", "JP")
     assert meaning.told(tied, (vote("JP"),), "Golden Week", 0).ids == ("JP", "CN")
     assert meaning.told(tied, (), "Golden Week", 0) == tied
+    assert meaning.told(tied, (vote("CN", share=0.4),), "Golden Week", 0) == tied
+
+
+def test_tie_behind_another_culture() -> None:
+    """A vote changes places among those that share the custom and leaves the others, and the order, as they were."""
+    first, last = of_cue("JP", "CN").found
+    between = Found("TH", "setting", 0.75, (Evidence("country", "Thailand", 20, 28, 0),))
+    found = meaning.told(Detection((first, between, last)), (vote("CN"),), "Golden Week", 0)
+    assert found.ids == ("CN", "TH", "JP")
+    assert [each.confidence for each in found.found] == pytest.approx([0.8, 0.75, 0.7])
 
 
 def test_votes_of_an_index(guard: Guard) -> None:
@@ -75,6 +100,7 @@ def test_votes_of_an_index(guard: Guard) -> None:
     assert sum(each.share for each in votes) == pytest.approx(1.0)
     assert [each.share for each in votes] == sorted((each.share for each in votes), reverse=True)
     assert {each.culture for each in guard.index.vote(TEXT, vector, ("JP", "CN"))} <= {"JP", "CN"}
+    assert {each.culture for each in guard.index.vote(TEXT, vector, ("ES-CT",))} <= {"ES-CT"}
     assert guard.index.vote(TEXT, vector, ("TV",)) == ()
     assert guard.index.vote(TEXT, np.full_like(vector, np.nan)) == ()
 
@@ -108,7 +134,7 @@ def test_encoder_fails(guard: Guard, service: Serve, monkeypatch: pytest.MonkeyP
     client = service()
     found = client.post("/comity/v1/detect", json={"messages": [{"role": "user", "content": TEXT}]})
     assert found.json() == {"cultures": [], "abstained": "no_evidence"}
-    assert 'comity_guard_errors_total{error_type="error",stage="detect"} 1.0' in client.get("/metrics").text
+    assert 'comity_guard_errors_total{error_type="error",stage="meaning"} 1.0' in client.get("/metrics").text
 
 
 def encoded(client: httpx.Client) -> int:
