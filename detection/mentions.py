@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from detection import clues, folding, namesakes, own, table, weights
+from detection import asker, clues, folding, namesakes, own, table, weights
 from detection.clues import Around, Candidate
 from detection.folding import Folded, words
 from detection.table import EXACT, ORDINARY, PERSON, STEM, TONGUE, Kind, Sense
@@ -86,9 +86,10 @@ class Names:
             return []
         weighed = self._weights.weigh(candidates, folded, around)
         return [
-            Mention(*folded.where(candidate.start, candidate.end), senses, found.role)
-            for candidate, found in zip(candidates, weighed, strict=True)
-            if (senses := _likely(candidate.senses, found.chance))
+            Mention(*folded.where(each.start, each.end), senses, "user" if own else found.role)
+            for each, found in zip(candidates, weighed, strict=True)
+            if (senses := _likely(each.senses, found.chance))
+            for own in (asker.is_own(each.kind, folded.text, each.start, each.end),)
         ]
 
     def candidates(self, text: str) -> tuple[Folded, Around | None, list[Candidate]]:
