@@ -12,7 +12,7 @@ from typing import Any, get_args
 import httpx
 from tqdm import tqdm
 
-from service import logs, settings
+from service import logs, source
 from service.app import assemble, create_app
 from service.settings import LogSettings
 from service.turn import Verdicts
@@ -156,7 +156,7 @@ async def _embedded(target: Target) -> AsyncIterator[httpx.AsyncClient]:
     overrides: dict[str, Any] = {"api_keys": (), "server": {"host": "127.0.0.1"}}  # nobody else can ask it
     if target.index:
         overrides["retrieval"] = {"index": target.index}
-    found = settings.load(target.config, **overrides)
+    found = source.load(target.config, **overrides)
     logs.configure(LogSettings(level="warning", format="text"))  # a line a request would drown the progress bar
     app = create_app(assemble(found))
     async with (

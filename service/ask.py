@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.layout import IndexUnusable
-from service import checks, settings
+from service import checks, source
 from service.app import assemble, disconnect
 from service.errors import ComityError
 from service.guard import Guard
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace, work: Callable[..., Any], body: Json, said
             guard.workers.shutdown()
 
     try:
-        found = asyncio.run(asked(assemble(settings.load(options.config))))
+        found = asyncio.run(asked(assemble(source.load(options.config))))
     except (SettingsUnusable, IndexUnusable, PhrasesUnusable) as error:
         print(f"comity: {error}", file=sys.stderr)  # noqa: T201 - a command prints its result
         return UNUSABLE

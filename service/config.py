@@ -1,4 +1,4 @@
-"""`comity config check|show`: the configuration, secrets masked, or one sentence on why it cannot be used."""
+"""`comity config check|show|schema`: the configuration, secrets masked, or one sentence on why it cannot be used."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import yaml
 
 from retrieval import cultures
 from retrieval.layout import IndexUnusable, Layout
-from service import settings
+from service import source
 from service.app import make_policies
+from service.schema import schema
 from service.settings import Settings, SettingsUnusable
 
 
@@ -25,9 +26,13 @@ def main(arguments: list[str]) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("check", parents=[common], help="say whether the configuration can be used")
     actions.add_parser("show", parents=[common], help="print every setting as it stands, secrets masked")
+    actions.add_parser("schema", help="print the JSON Schema of the file")
     options = parser.parse_args(arguments)
+    if options.action == "schema":
+        print(json.dumps(schema(), indent=2))  # noqa: T201
+        return 0
     try:
-        loaded = settings.load(options.config)
+        loaded = source.load(options.config)
         if options.action == "check":
             _check_names(loaded)
     except (SettingsUnusable, IndexUnusable) as error:

@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from retrieval.layout import IndexUnusable
-from service import logs, settings
+from service import logs, source
 from service.app import assemble, create_app
 from service.phrases import PhrasesUnusable
 from service.settings import SettingsUnusable
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     given = {name: getattr(options, name) for name in ("host", "port") if getattr(options, name) is not None}
     overrides: dict[str, Any] = {"server": given} if given else {}
     try:
-        loaded = settings.load(options.config, **overrides)
+        loaded = source.load(options.config, **overrides)
         logs.configure(loaded.log)
         guard = assemble(loaded)
     except (SettingsUnusable, IndexUnusable, PhrasesUnusable) as error:

@@ -6,17 +6,13 @@ Nested values are written with two underscores: `COMITY_BACKEND__URL`. Unknown k
 from __future__ import annotations
 
 import json
-import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -27,7 +23,6 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
 from service import address
@@ -323,71 +318,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let overrides win over the environment, and that over the file (whose values come as arguments)."""
         return InitSettingsSource(settings_cls, init_kwargs=cls.overrides), env_settings, init_settings
-
-
-def load(path: Path | None = None, **overrides: Any) -> Settings:
-    """Read the configuration: overrides, then environment, then the file, then defaults.
-
-    Args:
-        path: a YAML file; default is COMITY_CONFIG, else none.
-
-    Raises:
-        SettingsUnusable: the file cannot be read or a value cannot be used; one sentence that names it.
-    """
-    path = path or (Path(os.environ[f"{PREFIX}CONFIG"]) if os.environ.get(f"{PREFIX}CONFIG") else None)
-    values = _read(path) if path else {}
-    _refuse_unknown_variables()
-    try:
-        return _winning(overrides)(**values)
-    except SettingsError as error:  # a variable that should hold JSON does not; the message names the field only
-        field = re.search(r'field "(\w+)"', str(error))
-        name = field.group(1) if field else "a variable"
-        raise SettingsUnusable(
-            f'configuration: {name}: {PREFIX}… lists and groups are written as JSON, for example ["/v1/embeddings"]'
-        ) from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            reason = "is not a setting; see docs/settings.md"
-        raise SettingsUnusable(f"{path or 'configuration'}: {key + ': ' if key else ''}{reason}") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsUnusable(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise SettingsUnusable(f"{path}{f':{mark.line + 1}' if mark else ''}: this is not YAML") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise SettingsUnusable(f"{path}: wanted settings by name, for example `server:`")
-    for key in values:
-        if key not in Settings.model_fields:
-            raise SettingsUnusable(f"{path}: {key}: is not a setting; see docs/settings.md")
-    return values
-
-
-def _refuse_unknown_variables() -> None:
-    """Refuse a misspelt COMITY_… variable, which would otherwise be ignored."""
-    for name in os.environ:
-        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
-            continue
-        model: Any = Settings
-        parts = name.removeprefix(PREFIX).lower().split("__")
-        if parts[0] == "policies" and len(parts) > 1:
-            model, parts = Policy, parts[2:]
-        for part in parts:
-            field = getattr(model, "model_fields", {}).get(part)
-            if field is None:
-                raise SettingsUnusable(f"{name} is not a setting; see docs/settings.md")
-            model = field.annotation
-
-
-def _winning(overrides: dict[str, Any]) -> type[Settings]:
-    """Give settings that put the overrides before the environment, so that all are checked together and once."""
-    return type("Settings", (Settings,), {"__annotations__": {}, "overrides": overrides}) if overrides else Settings

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service import __version__, settings
-from service.settings import Settings
+from service import __version__, source
+from service.settings import PREFIX, Settings
 from tests.real import parts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +86,7 @@ def configured(kinds: dict[str, Manifest]) -> dict[str, Any]:
 def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without settings of its own."""
     for name in os.environ:
-        if name.startswith(settings.PREFIX):
+        if name.startswith(PREFIX):
             monkeypatch.delenv(name)
     return monkeypatch
 
@@ -128,7 +128,7 @@ def test_pod_would_start(helm: str, scenario: Path, clean: pytest.MonkeyPatch, t
     clean.setenv("COMITY_CONFIG", str(file))
     arguments = container(kinds)["args"]
     assert arguments == ["serve", "--host", "0.0.0.0", "--port", "8080"]  # noqa: S104 - a pod is reached from outside
-    loaded = settings.load(server={"host": arguments[2], "port": int(arguments[4])})
+    loaded = source.load(server={"host": arguments[2], "port": int(arguments[4])})
     assert (loaded.server.host, loaded.server.port) == ("0.0.0.0", 8080)  # noqa: S104
     assert bool(loaded.api_keys) is not loaded.server.allow_anonymous
 

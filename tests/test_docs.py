@@ -15,10 +15,10 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 import service
-from service import errors, fields, openapi, pipeline, settings, turn, wire
+from service import errors, fields, openapi, pipeline, source, turn, wire
 from service.metrics import Metrics
 from service.policy import Caller, Mode, Policy, StreamMode
-from service.settings import Settings
+from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -78,7 +78,7 @@ def values(field: FieldInfo) -> str:
 
 def setting_row(path: Key, field: FieldInfo) -> str:
     """A setting's row in docs/settings.md."""
-    variable = settings.PREFIX + "__".join(path).upper()
+    variable = PREFIX + "__".join(path).upper()
     name, default = ".".join(path), shown(field)
     return f"| `{name}` | `{variable}` | `{default}` | {values(field)} | {field.description} |"
 
@@ -159,7 +159,7 @@ def test_table_of_settings_names_no_other() -> None:
     """A setting that is gone from the code is gone from the page."""
     found = re.findall(r"^\| `[\w.]+` \| `(COMITY_\w+)` \|", text("docs/settings.md"), re.MULTILINE)
 
-    assert sorted(found) == sorted(settings.PREFIX + "__".join(path).upper() for path, _ in leaves())
+    assert sorted(found) == sorted(PREFIX + "__".join(path).upper() for path, _ in leaves())
 
 
 def test_example_configuration_holds_every_default() -> None:
@@ -182,7 +182,7 @@ def test_example_configuration_explains_every_setting() -> None:
 
 def test_example_configuration_loads() -> None:
     """The example file can be used as it is."""
-    assert settings.load(EXAMPLE) == Settings()
+    assert source.load(EXAMPLE) == Settings()
 
 
 @pytest.mark.parametrize("field", [*fields.REQUEST, *fields.ANSWER], ids=lambda field: field.path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service import settings
+from service import source
 from service.app import make_policies
 from service.guard import Guard
 from service.settings import Settings, SettingsUnusable
@@ -19,7 +19,7 @@ def load(folder: Path, text: str) -> Settings:
     """Write a configuration file and read it."""
     path = folder / "comity.yaml"
     path.write_text(text, encoding="utf-8")
-    return settings.load(path)
+    return source.load(path)
 
 
 def refusal(folder: Path, text: str) -> str:
@@ -148,14 +148,14 @@ def test_policies_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     """All named policies may stand in one variable, as JSON."""
     monkeypatch.setenv("COMITY_POLICIES", '{"a": {"thresholds": {"harm": 20}}, "b": {}}')
 
-    assert settings.load().policies["a"].thresholds.harm == 20
+    assert source.load().policies["a"].thresholds.harm == 20
 
 
 def test_callers_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """COMITY_API_KEYS takes JSON too: texts, or groups that say what the caller gets and may do."""
     monkeypatch.setenv("COMITY_POLICIES__STRICT__MODE", "off")
     monkeypatch.setenv("COMITY_API_KEYS", ' [{"key": "a,1", "policy": "strict", "modes": ["off"]}, "b"]')
-    first, second = settings.load().api_keys
+    first, second = source.load().api_keys
 
     assert (first.key.get_secret_value(), first.policy, first.modes) == ("a,1", "strict", ("off",))
     assert (second.key.get_secret_value(), second.policy, second.modes) == ("b", None, ())
@@ -180,7 +180,7 @@ def test_variable_that_cannot_be(monkeypatch: pytest.MonkeyPatch, name: str, val
     """A variable that says what no policy or caller can be is refused by name in one sentence, without any secret."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsUnusable) as caught:
-        settings.load()
+        source.load()
 
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)

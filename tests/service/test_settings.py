@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service import config, settings
+from service import config, source
 from service.settings import Settings, SettingsUnusable
 
 BACKEND = "backend: {url: 'http://127.0.0.1:8000/v1'}\n"
@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
 def load(file: Path, text: str, **overrides: Any) -> Settings:
     """Write a configuration file and read it."""
     file.write_text(text, encoding="utf-8")
-    return settings.load(file, **overrides)
+    return source.load(file, **overrides)
 
 
 def refusal(file: Path | None, text: str | None = None, **overrides: Any) -> str:
@@ -31,14 +31,14 @@ def refusal(file: Path | None, text: str | None = None, **overrides: Any) -> str
     if file is not None and text is not None:
         file.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsUnusable) as caught:
-        settings.load(file, **overrides)
+        source.load(file, **overrides)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_nothing_configured() -> None:
     """Without file and environment the embedded parts serve on loopback, and the judge only watches."""
-    found = settings.load()
+    found = source.load()
     assert (found.server.host, found.server.port, found.backend.url) == ("127.0.0.1", 8080, None)
     assert (found.judge_kind, found.policy.mode, found.api_keys) == ("lexical", "shadow", ())
 
@@ -46,7 +46,7 @@ def test_nothing_configured() -> None:
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "server: {}\n", "version: v1\n"])
 def test_file_says_nothing(file: Path, text: str) -> None:
     """A file that sets nothing gives the defaults."""
-    assert settings.load() == load(file, text)
+    assert source.load() == load(file, text)
 
 
 def test_file_over_defaults(file: Path) -> None:
@@ -76,7 +76,7 @@ def test_file_from_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) 
     other = file.with_name("other.yaml")
     other.write_text("server: {port: 9003}\n", encoding="utf-8")
     monkeypatch.setenv("COMITY_CONFIG", str(file))
-    assert (settings.load().server.port, settings.load(other).server.port) == (9000, 9003)
+    assert (source.load().server.port, source.load(other).server.port) == (9000, 9003)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_file_from_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_keys_from_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, expected: list[str]) -> None:
     """COMITY_API_KEYS is split by commas, blanks and empty keys dropped."""
     monkeypatch.setenv("COMITY_API_KEYS", value)
-    assert expected == [caller.key.get_secret_value() for caller in settings.load().api_keys]
+    assert expected == [caller.key.get_secret_value() for caller in source.load().api_keys]
 
 
 def test_keys_from_the_file(file: Path) -> None:
@@ -98,7 +98,7 @@ def test_keys_from_the_file(file: Path) -> None:
 def test_routes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths to pass through come from a variable as a JSON list."""
     monkeypatch.setenv("COMITY_PASSTHROUGH__ROUTES", '["/v1/embeddings", "/tokenize"]')
-    assert settings.load().passthrough.routes == ("/v1/embeddings", "/tokenize")
+    assert source.load().passthrough.routes == ("/v1/embeddings", "/tokenize")
 
 
 @pytest.mark.parametrize("value", ["/v1/embeddings", "/v1/embeddings,/tokenize", "[/tokenize]"])
@@ -106,7 +106,7 @@ def test_routes_without_json(monkeypatch: pytest.MonkeyPatch, value: str) -> Non
     """Paths in another form are understood or refused in one sentence; they never crash the start."""
     monkeypatch.setenv("COMITY_PASSTHROUGH__ROUTES", value)
     try:
-        found = " ".join(settings.load().passthrough.routes)
+        found = " ".join(source.load().passthrough.routes)
     except SettingsUnusable as error:
         found = str(error).lower()
     assert found == value.replace(",", " ") or "passthrough" in found
@@ -304,7 +304,7 @@ def test_show_secrets(secret: Path, capsys: pytest.CaptureFixture[str], options:
 
 def test_secrets_in_representations(secret: Path) -> None:
     """No secret stands in what Python shows of the settings."""
-    assert [word for word in SECRETS if word in repr(settings.load(secret))] == []
+    assert [word for word in SECRETS if word in repr(source.load(secret))] == []
 
 
 @pytest.mark.parametrize("group", ["backend", "judge"])
