@@ -13,7 +13,8 @@ import httpx
 from tqdm import tqdm
 
 from service import logs, source
-from service.app import assemble, create_app
+from service.app import create_app
+from service.parts import assemble
 from service.settings import LogSettings
 from service.turn import Verdicts
 

@@ -41,19 +41,18 @@ class Keys:
 class Door:
     """Counts requests in flight and refuses the one too many."""
 
-    def __init__(self, most: int, gauge: Gauge) -> None:
-        self._most = most
+    def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
         self._inside: set[object] = set()
 
-    def enter(self, guest: object) -> None:
+    def enter(self, guest: object, most: int) -> None:
         """Let a request in.
 
         Raises:
-            Overloaded: as many as allowed are inside.
+            Overloaded: `most` are inside.
         """
-        if len(self._inside) >= self._most:
-            raise Overloaded(f"more than {self._most} requests are in flight; try again")
+        if len(self._inside) >= most:
+            raise Overloaded(f"more than {most} requests are in flight; try again")
         self._inside.add(guest)
         self._gauge.set(len(self._inside))
 

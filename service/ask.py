@@ -12,9 +12,9 @@ from typing import Any
 
 from retrieval.layout import IndexUnusable
 from service import checks, source
-from service.app import assemble, disconnect
 from service.errors import ComityError
 from service.guard import Guard
+from service.parts import assemble, disconnect
 from service.phrases import PhrasesUnusable
 from service.settings import SettingsUnusable
 from service.turn import Json

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service import body, logs, responder, wire
-from service.admission import Door, Keys
+from service.admission import Door
 from service.errors import (
     ComityError,
     NotFound,
@@ -75,13 +75,12 @@ def admit(request: Request) -> Grants:
         Unauthorized: keys are configured and the caller has none of them.
         Overloaded: as many requests as allowed are in flight.
     """
-    keys: Keys = request.app.state.keys
-    metrics = guard_of(request).metrics
+    guard = guard_of(request)
     try:
-        grants = keys.check(request.headers.get("authorization"))
-        _door(request).enter(request)
+        grants = guard.keys.check(request.headers.get("authorization"))
+        _door(request).enter(request, guard.settings.limits.max_in_flight)
     except ComityError as error:
-        metrics.rejected("overloaded" if isinstance(error, Overloaded) else "unauthorized")
+        guard.metrics.rejected("overloaded" if isinstance(error, Overloaded) else "unauthorized")
         raise
     return grants
 

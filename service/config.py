@@ -12,7 +12,7 @@ import yaml
 from retrieval import cultures
 from retrieval.layout import IndexUnusable, Layout
 from service import source
-from service.app import make_policies
+from service.parts import make_policies
 from service.schema import schema
 from service.settings import Settings, SettingsUnusable
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
-from detection.mentions import Names
 from retrieval import search
 from retrieval.layout import IndexUnusable, Layout
 from retrieval.search import Index
 from service import logs
 from service.guard import Guard
-from service.queries import Queries
+from service.reload import Reloader, retire
 from service.settings import SettingsUnusable
 
 _AGAIN_S = 30  # a version that could not be opened may have been mended where it stands
@@ -27,13 +25,15 @@ Remake = Callable[[Guard, Index], Guard]
 class Follower:
     """Keeps the newest good version serving; belongs to one event loop."""
 
-    def __init__(self, guard: Guard, remake: Remake) -> None:
+    def __init__(self, guard: Guard, remake: Remake, reloader: Reloader | None = None) -> None:
         """Begin with parts that serve.
 
         Args:
             remake: makes of the serving parts and another index those that will serve; runs in a thread.
+            reloader: rereads the configuration; without one it stays.
         """
         self.guard = guard
+        self.reloader = reloader
         self.trouble: str | None = None
         self._remake = remake
         self._refused: tuple[str, float] | None = None
@@ -43,6 +43,17 @@ class Follower:
         while True:
             await asyncio.sleep(self.guard.settings.retrieval.poll_s)
             await self.look()
+            await self.reread()
+
+    async def reread(self) -> None:
+        """Look at the configuration once, and serve by it where it has changed."""
+        made = await self.reloader.look(self.guard) if self.reloader else None
+        if made is not None:
+            retire(self.guard, made)
+            self.guard = made
+            made.metrics.behind_config(False)
+        elif self.reloader:
+            self.guard.metrics.behind_config(self.reloader.trouble is not None)
 
     async def look(self) -> None:
         """Look at the pointer once, and follow it where it has moved."""
@@ -86,15 +97,3 @@ class Follower:
         self.trouble = f"version {version} cannot be opened; the log says why"
         self._refused = (version, time.monotonic())
         self.guard.metrics.behind(True)
-
-
-def with_index(guard: Guard, index: Index) -> Guard:
-    """Give the same parts around another index; what hangs on the registry of cultures is left to the caller."""
-    settings = guard.settings
-    old, new = guard.index.manifest.files, index.manifest.files
-    same = all(old.get(file) == new.get(file) for file in ("cultures.jsonl", "names.jsonl"))
-    names = guard.names if same else Names(index.cultures, index.names)
-    queries = guard.queries
-    if index.encoder is not guard.index.encoder:
-        queries = Queries(index.encoder, guard.workers, settings.retrieval.workers, settings.retrieval.cache)
-    return replace(guard, index=index, names=names, queries=queries)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from detection.mentions import Names
 from retrieval.search import Index
 from service.adapters import Adapters
+from service.admission import Keys
 from service.backend import Backend
 from service.judge import Judge
 from service.metrics import Metrics
@@ -16,11 +17,12 @@ from service.queries import Queries
 from service.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Guard:
     """Settings and everything that was made from them."""
 
     settings: Settings
+    keys: Keys
     policies: Policies
     index: Index
     names: Names

@@ -102,6 +102,16 @@ def index_refused(version: str, serving: str, reason: str) -> None:
     _logger.error("index refused", index_version=version, serving=serving, reason=reason)
 
 
+def config_opened(hash: str) -> None:
+    """Say that another configuration serves from now on."""
+    _logger.info("configuration opened", config_hash=hash)
+
+
+def config_refused(serving: str, reason: str) -> None:
+    """Say that the configuration that stands there cannot be used, and which goes on serving."""
+    _logger.error("configuration refused", serving=serving, reason=reason)
+
+
 def uncalibrated(policies: list[str], judge: str) -> None:
     """Warn that policies enforce by thresholds that nobody has chosen on labelled data."""
     _logger.warning("enforcing with a judge that is not calibrated", policies=policies, judge=judge)

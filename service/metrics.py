@@ -58,14 +58,21 @@ class Metrics:
             "comity_actions_total", "What was done with answers.", ["action", "mode", "culture"], **make
         )
         self._errors = Counter("comity_guard_errors_total", "Stages that failed.", ["stage", "error_type"], **make)
+        self._watch_versions(make)
+        self._watch_policies(make)
+        self._watch_upstreams(make)
+        Gauge("comity_build_info", "Version of the service.", ["version"], **make).labels(__version__).set(1)
+
+    def _watch_versions(self, make: dict[str, Any]) -> None:
         self._index = Gauge("comity_index_descriptions", "Descriptions in the serving index.", ["version"], **make)
         self._followed = Counter(
             "comity_index_changes_total", "Versions that the pointer came to name.", ["outcome"], **make
         )
         self._behind = Gauge("comity_index_behind", "1 while the pointer names a version that is no use.", **make)
-        self._watch_policies(make)
-        self._watch_upstreams(make)
-        Gauge("comity_build_info", "Version of the service.", ["version"], **make).labels(__version__).set(1)
+        self._reloads = Counter(
+            "comity_config_changes_total", "Configurations that were read anew.", ["outcome"], **make
+        )
+        self._stale = Gauge("comity_config_behind", "1 while the configuration that stands there is no use.", **make)
 
     def _watch_policies(self, make: dict[str, Any]) -> None:
         self._policies = Counter("comity_policy_requests_total", "Requests by policy.", ["policy", "mode"], **make)
@@ -118,6 +125,14 @@ class Metrics:
     def behind(self, is_behind: bool) -> None:
         """Note whether the pointer names a version that could not be opened."""
         self._behind.set(is_behind)
+
+    def reloaded(self, outcome: Literal["opened", "refused"]) -> None:
+        """Count a configuration that was read anew."""
+        self._reloads.labels(outcome).inc()
+
+    def behind_config(self, is_behind: bool) -> None:
+        """Note whether the configuration that stands there cannot be used."""
+        self._stale.set(is_behind)
 
     def detected(self, detection: Detection) -> None:
         """Count cultures, but none that was inferred about the person who asks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -33,6 +32,9 @@ async def readyz(request: Request) -> Response:
     body = {"status": "unready" if trouble else "ok", "index": guard.index.version, "backend": backend}
     if behind := request.app.state.follower.trouble:
         body["index_trouble"] = behind  # the last good version goes on serving, so this is no reason to be unready
+    reloader = request.app.state.follower.reloader
+    if reloader and reloader.trouble:
+        body["config_trouble"] = "the configuration cannot be used; the log says why"  # as with the index
     if trouble:
         body["reason"] = trouble
     return JSONResponse(body, 503 if trouble else 200)
@@ -42,12 +44,11 @@ async def info(request: Request) -> Response:
     """GET /info: versions, the judge and whether it is calibrated, and a hash of the configuration."""
     guard = guard_of(request)
     settings = guard.settings
-    masked = settings.model_dump_json()
     return JSONResponse(
         {
             "name": "comity",
             "version": __version__,
-            "config_hash": hashlib.sha256(masked.encode()).hexdigest()[:16],
+            "config_hash": settings.hash,
             "index": {key: value for key, value in asdict(guard.index.manifest).items() if key not in _LONG},
             "backend": "openai-compatible" if guard.backend else "embedded",
             "judge": {

@@ -12,10 +12,12 @@ from typing import Any
 import uvicorn
 
 from retrieval.layout import IndexUnusable
-from service import logs, source
-from service.app import assemble, create_app
+from service import logs
+from service.app import create_app
+from service.parts import assemble, warn
 from service.phrases import PhrasesUnusable
 from service.settings import SettingsUnusable
+from service.source import Source
 
 UNUSABLE = 2
 
@@ -30,7 +32,8 @@ def main(arguments: list[str]) -> int:
     given = {name: getattr(options, name) for name in ("host", "port") if getattr(options, name) is not None}
     overrides: dict[str, Any] = {"server": given} if given else {}
     try:
-        loaded = source.load(options.config, **overrides)
+        given_by = Source(options.config, overrides)
+        loaded = given_by.load()
         logs.configure(loaded.log)
         guard = assemble(loaded)
     except (SettingsUnusable, IndexUnusable, PhrasesUnusable) as error:
@@ -38,13 +41,10 @@ def main(arguments: list[str]) -> int:
         return UNUSABLE
     address = f"http://{loaded.server.host}:{loaded.server.port}"
     logs.started(address, loaded.backend.url, guard.index.version, guard.judge.name, loaded.policy.mode)
-    named = guard.policies.names
-    enforcing = [name for name in named if guard.policies.named(name).policy.mode == "enforce"]
-    if enforcing and not guard.judge.calibrated:
-        logs.uncalibrated(enforcing, guard.judge.name)
+    warn(guard)
     _settle()
     signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, then raises the signal again: that is a proper end
-    app = create_app(guard)
+    app = create_app(guard, given_by)
     del guard  # else the first version of the index would stay in memory when another serves
     uvicorn.run(
         app,

@@ -5,6 +5,7 @@ Nested values are written with two underscores: `COMITY_BACKEND__URL`. Unknown k
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -97,7 +98,7 @@ class RetrievalSettings(Group):
     max_cultures: int = Field(3, ge=1, le=8, description="cultures that one request is grounded in")
     workers: int = Field(2, ge=1, le=64, description="threads that encode queries")
     timeout_s: Seconds = Field(2, description="seconds to encode a query and search")
-    poll_s: Seconds = Field(2, description="seconds between looks for a new version of the index")
+    poll_s: Seconds = Field(2, description="seconds between looks for a new index or configuration")
     cache: int = Field(1024, ge=0, le=1_000_000, description="queries whose vectors are kept in memory; 0 for none")
 
 
@@ -289,6 +290,11 @@ class Settings(BaseSettings):
                 f"server.host {self.server.host} is not loopback: set COMITY_API_KEYS, or server.allow_anonymous: true"
             )
         return self
+
+    @property
+    def hash(self) -> str:
+        """What tells one configuration from another, without its secrets."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     @property
     def judge_kind(self) -> Literal["llm", "lexical"]:

@@ -1,9 +1,15 @@
-"""Where settings come from: overrides, the environment, a YAML file whose texts may refer to variables and files."""
+"""Where settings come from: overrides, the environment, a YAML file whose texts may refer to variables and files.
+
+In the place of the file may stand a folder of versions, in which the file `CURRENT` names the one that counts.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +20,59 @@ from pydantic_settings import SettingsError
 from service.policy import Policy
 from service.settings import PREFIX, Settings, SettingsUnusable
 
+POINTER = "CURRENT"  # in a folder of versions, the file that names the one that counts
 # ${NAME}, ${NAME:default} and ${file:/path}; $$ is a plain dollar sign
 _REFERENCE = re.compile(r"\$\$|\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MOST_BYTES = 1_000_000  # of a file that a setting refers to
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, or a folder of versions, and what wins over it and over the environment."""
+
+    path: Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Settings:
+        """Read the settings as they stand now.
+
+        Raises:
+            SettingsUnusable: one sentence that names the key.
+        """
+        return load(self.path, **self.overrides)
+
+    def mark(self) -> str:
+        """Give what changes whenever the file, the pointer to it, or a file that it refers to does.
+
+        Raises:
+            SettingsUnusable: the file cannot be read.
+        """
+        path = _given(self.path)
+        if path is None:
+            return ""
+        path = _located(path)
+        text = _text(path)
+        digest = hashlib.sha256(f"{path}\n{text}".encode())
+        for reference in _REFERENCE.finditer(text):
+            name, _, file = (reference.group(1) or "").partition(":")
+            if name == "file":
+                digest.update(_secret(Path(file), str(path)).encode() + b"\n")
+        return digest.hexdigest()
 
 
 def load(path: Path | None = None, **overrides: Any) -> Settings:
     """Read the configuration: overrides, then environment, then the file, then defaults.
 
     Args:
-        path: a YAML file; default is COMITY_CONFIG, else none.
+        path: a YAML file, or a folder of versions; default is COMITY_CONFIG, else none.
 
     Raises:
         SettingsUnusable: the file cannot be read or a value cannot be used; one sentence that names it.
     """
-    path = path or (Path(os.environ[f"{PREFIX}CONFIG"]) if os.environ.get(f"{PREFIX}CONFIG") else None)
+    path = _given(path)
+    path = path and _located(path)
     values = _file(path) if path else {}
     _refuse_unknown_variables()
     try:
@@ -49,11 +92,34 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
         raise SettingsUnusable(f"{path or 'configuration'}: {key + ': ' if key else ''}{reason}") from None
 
 
-def _file(path: Path) -> dict[str, Any]:
+def _given(path: Path | None) -> Path | None:
+    return path or (Path(os.environ[f"{PREFIX}CONFIG"]) if os.environ.get(f"{PREFIX}CONFIG") else None)
+
+
+def _located(path: Path) -> Path:
+    """Give the file itself, or the one that the pointer in a folder names.
+
+    Raises:
+        SettingsUnusable: the pointer cannot be read, or names no file in the folder.
+    """
+    if not path.is_dir():
+        return path
+    name = _text(path / POINTER).strip()
+    if not _VERSION.fullmatch(name) or not (path / name).is_file():
+        raise SettingsUnusable(f"{path / POINTER}: wanted the name of a file beside it")
+    return path / name
+
+
+def _text(path: Path) -> str:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsUnusable(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(_text(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise SettingsUnusable(f"{path}{f':{mark.line + 1}' if mark else ''}: this is not YAML") from None

@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from service import logs
-from service.app import assemble, create_app, make_adapters, make_backend, make_judge, make_policies
+from service.app import create_app
 from service.guard import Guard
 from service.metrics import Metrics
+from service.parts import assemble, make_adapters, make_backend, make_judge, make_policies
 from service.queries import Queries
 from service.settings import Settings
 from tests.real import parts

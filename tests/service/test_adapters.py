@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from service.app import assemble
+from service.parts import assemble
 from service.settings import Settings, SettingsUnusable
 from tests.conftest import ROOT, Serve, until
 from tests.upstream import Upstream, Watched, either, error

@@ -13,9 +13,10 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from service.app import create_app, make_backend, make_judge
+from service.app import create_app
 from service.guard import Guard
 from service.metrics import Metrics
+from service.parts import make_backend, make_judge
 from service.queries import Queries
 from service.settings import Settings
 from tests.conftest import Kept, Serve, until

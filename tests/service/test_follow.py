@@ -22,11 +22,12 @@ from index.__main__ import main as index_command
 from retrieval import search
 from retrieval.layout import Layout
 from service import follow, logs
-from service.app import create_app, remake
+from service.app import create_app
 from service.chat import guard_of
-from service.follow import Follower, with_index
+from service.follow import Follower
 from service.guard import Guard
 from service.metrics import Metrics
+from service.parts import remake, with_index
 from service.queries import Queries
 from service.settings import Settings
 from tests.conftest import ROOT, Kept, until

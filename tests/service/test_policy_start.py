@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from service import source
-from service.app import make_policies
 from service.guard import Guard
+from service.parts import make_policies
 from service.settings import Settings, SettingsUnusable
 
 BACKEND = "backend: {url: 'http://127.0.0.1:8000/v1'}\n"

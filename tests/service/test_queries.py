@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval.encoder import Vectors
-from service.app import assemble
+from service.parts import assemble
 from service.queries import Queries
 from service.settings import Settings
 from tests.conftest import ROOT
