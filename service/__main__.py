@@ -16,7 +16,7 @@ COMMANDS = {
     "knowledge": ("index.stock", "main", "check the knowledge base, or count what it holds"),
     "index": ("index.__main__", "main", "build, add to, remove from, verify, show or roll back the index"),
     "evaluate": ("evaluation.__main__", "main", "measure detection, retrieval or the judge"),
-    "config": ("service.config", "main", "check or show the configuration, or print its schema"),
+    "config": ("service.config", "main", "check or show the configuration, print its schema, make a key"),
 }
 
 

@@ -5,28 +5,30 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from prometheus_client import Gauge
 
 from service.errors import Overloaded, Unauthorized
 from service.policy import Caller, Grants
+from service.rates import ANONYMOUS
 
 
 class Keys:
     """The keys that callers may use, kept as digests, and what each may do; with none configured all are let in."""
 
     def __init__(self, callers: Iterable[Caller], anonymous: Grants) -> None:
-        self._known = [(hashlib.sha256(each.key.get_secret_value().encode()).digest(), each) for each in callers]
+        self._known = [(each.digest, each) for each in callers]
         self._anonymous = anonymous
 
-    def check(self, authorization: str | None) -> Grants:
-        """Let a caller in by the value of its Authorization header, and give what it may do.
+    def check(self, authorization: str | None, now: datetime | None = None) -> tuple[str, Grants]:
+        """Let a caller in by the value of its Authorization header; give a name to count it by, and what it may do.
 
         Raises:
-            Unauthorized: keys are configured and this is none of them.
+            Unauthorized: keys are configured, and this is none of them or has ended.
         """
         if not self._known:
-            return self._anonymous
+            return ANONYMOUS, self._anonymous
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthorized("an API key is needed: send it as Authorization: Bearer KEY", code="missing_api_key")
@@ -35,7 +37,9 @@ class Keys:
         matches = [caller for known, caller in self._known if hmac.compare_digest(digest, known)]
         if not matches:
             raise Unauthorized("this API key is not known")
-        return matches[0]
+        if matches[0].expires and matches[0].expires <= (now or datetime.now(UTC)):
+            raise Unauthorized("this API key has ended", code="expired_api_key")
+        return digest.hex()[:32], matches[0]
 
 
 class Door:

@@ -20,6 +20,7 @@ from service.errors import (
     Overloaded,
     Stopping,
     TooLarge,
+    TooMany,
     TooSlow,
     Unsupported,
     UpstreamFailed,
@@ -33,6 +34,7 @@ from service.reply import Reply, error_response, json_response, while_connected
 from service.translate import refusal, unauthorized
 from service.turn import Headers, Json, Route, Turn
 
+_REASONS = {Overloaded: "overloaded", TooMany: "rate_limited"}
 Endpoint = Callable[[Request], Awaitable[Response]]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PLAIN = re.compile(r"[\x20-\x7e]{1,8192}")
@@ -68,19 +70,22 @@ def _door(request: Request) -> Door:
     return door
 
 
-def admit(request: Request) -> Grants:
+async def admit(request: Request) -> Grants:
     """Check the caller's key and let the request in, until the door's `leave`; give what the caller may do.
 
     Raises:
         Unauthorized: keys are configured and the caller has none of them.
+        TooMany: the caller has used up its requests for now.
         Overloaded: as many requests as allowed are in flight.
     """
     guard = guard_of(request)
     try:
-        grants = guard.keys.check(request.headers.get("authorization"))
+        caller, grants = guard.keys.check(request.headers.get("authorization"))
         _door(request).enter(request, guard.settings.limits.max_in_flight)
+        if grants.requests_per_minute and (wait := await guard.rates.take(caller, grants.requests_per_minute)):
+            raise TooMany(grants.requests_per_minute, wait)
     except ComityError as error:
-        guard.metrics.rejected("overloaded" if isinstance(error, Overloaded) else "unauthorized")
+        guard.metrics.rejected(_REASONS.get(type(error), "unauthorized"))
         raise
     return grants
 
@@ -131,7 +136,7 @@ async def _complete(request: Request, route: Route) -> Response:
     guard, id, began = guard_of(request), request_id(request), time.perf_counter()
     leave = functools.partial(_door(request).leave, request)
     try:
-        grants = admit(request)
+        grants = await admit(request)
         turn = await _turn(request, guard, id, route)
     except ComityError as error:
         leave()
@@ -194,7 +199,7 @@ def counted(route: str, endpoint: Endpoint) -> Endpoint:
     async def wrapped(request: Request) -> Response:
         guard, began, code = guard_of(request), time.perf_counter(), None
         try:
-            request.state.grants = admit(request)
+            request.state.grants = await admit(request)
             response = await endpoint(request)
         except ComityError as error:
             code, response = error.code, error_response(error, request_id(request))

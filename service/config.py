@@ -1,9 +1,11 @@
-"""`comity config check|show|schema`: the configuration, secrets masked, or one sentence on why it cannot be used."""
+"""`comity config check|show|schema|key`: the configuration, secrets masked, or why it cannot be used; a new key."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import secrets
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from retrieval import cultures
 from retrieval.layout import IndexUnusable, Layout
 from service import source
 from service.parts import make_policies
+from service.policy import DIGEST
 from service.schema import schema
 from service.settings import Settings, SettingsUnusable
 
@@ -26,10 +29,15 @@ def main(arguments: list[str]) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("check", parents=[common], help="say whether the configuration can be used")
     actions.add_parser("show", parents=[common], help="print every setting as it stands, secrets masked")
+    actions.add_parser("key", help="make a key, and the digest of it that may stand in the configuration")
     actions.add_parser("schema", help="print the JSON Schema of the file")
     options = parser.parse_args(arguments)
     if options.action == "schema":
         print(json.dumps(schema(), indent=2))  # noqa: T201
+        return 0
+    if options.action == "key":
+        key = f"ck-{secrets.token_urlsafe(32)}"
+        print(f"key     {key}\ndigest  {DIGEST}{hashlib.sha256(key.encode()).hexdigest()}")  # noqa: T201
         return 0
     try:
         loaded = source.load(options.config)

@@ -1,7 +1,7 @@
 """Every way a request can fail, and the one body they all share (OpenAI's envelope).
 
 ComityError
-├─ InvalidRequest 400        ├─ Overloaded 429
+├─ InvalidRequest 400        ├─ Overloaded 429, TooMany 429
 ├─ Unauthorized 401          ├─ UpstreamRejected (their 4xx) ── ContextExceeded
 ├─ Forbidden 403             ├─ UpstreamFailed 502
 ├─ NotFound 404              │
@@ -18,6 +18,7 @@ No message ever holds text of the user.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -29,6 +30,7 @@ class ComityError(Exception):
     code: str | None = "internal_error"
     stage = "internal"
     retry_after_s: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -95,6 +97,21 @@ class Overloaded(ComityError):
 
     status, type, code, stage = 429, "rate_limit_error", "overloaded", "request"
     retry_after_s = 1
+
+
+class TooMany(ComityError):
+    """More requests than the caller's `requests_per_minute`."""
+
+    status, type, code, stage = 429, "rate_limit_error", "rate_limit_exceeded", "request"
+
+    def __init__(self, per_minute: int, wait_s: float) -> None:
+        super().__init__(f"more than {per_minute} requests a minute; try again in {math.ceil(wait_s)} s")
+        self.retry_after_s = math.ceil(wait_s)
+        self.headers = (
+            ("x-ratelimit-limit-requests", str(per_minute)),
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", f"{wait_s:.3f}s"),
+        )
 
 
 class UpstreamRejected(ComityError):

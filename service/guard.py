@@ -14,6 +14,7 @@ from service.judge import Judge
 from service.metrics import Metrics
 from service.policy import Policies
 from service.queries import Queries
+from service.rates import Rates
 from service.settings import Settings
 
 
@@ -23,6 +24,7 @@ class Guard:
 
     settings: Settings
     keys: Keys
+    rates: Rates
     policies: Policies
     index: Index
     names: Names

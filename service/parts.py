@@ -26,6 +26,7 @@ from service.judge.panel import Panel
 from service.metrics import Metrics
 from service.policy import Policies
 from service.queries import Queries
+from service.rates import LocalRates, Rates, SharedRates
 from service.settings import Settings, SettingsUnusable
 
 
@@ -48,6 +49,7 @@ def assemble(settings: Settings) -> Guard:
     return Guard(
         settings=settings,
         keys=Keys(settings.api_keys, settings.anonymous),
+        rates=make_rates(settings, metrics),
         policies=make_policies(settings, index.cultures),
         index=index,
         names=Names(index.cultures, index.names),
@@ -70,10 +72,14 @@ def warn(guard: Guard) -> None:
 
 
 async def disconnect(guard: Guard) -> None:
-    """Close every connection to the backend and to the judge."""
-    for part in (guard.backend, getattr(guard.judge, "backend", None)):
-        if part is not None:
-            await part.close()
+    """Close every connection: to the backend, to the judge, to Redis."""
+    for part in connected(guard):
+        await part.close()
+
+
+def connected(guard: Guard) -> list[Backend | Rates]:
+    """Give the parts that hold connections."""
+    return [part for part in (guard.backend, getattr(guard.judge, "backend", None), guard.rates) if part is not None]
 
 
 def remake(guard: Guard, index: Index) -> Guard:
@@ -105,6 +111,8 @@ def reconfigure(guard: Guard, settings: Settings) -> Guard:
     adapters = guard.adapters
     if not upstream or settings.adapters != old.adapters:
         adapters = make_adapters(settings, backend, guard.index.cultures)
+    where = (settings.limits.redis_url, settings.limits.redis_timeout_s)
+    same_rates = where == (old.limits.redis_url, old.limits.redis_timeout_s)
     queries = guard.queries
     if settings.retrieval.cache != old.retrieval.cache:
         queries = Queries(guard.index.encoder, guard.workers, settings.retrieval.workers, settings.retrieval.cache)
@@ -112,6 +120,7 @@ def reconfigure(guard: Guard, settings: Settings) -> Guard:
         guard,
         settings=settings,
         keys=Keys(settings.api_keys, settings.anonymous),
+        rates=guard.rates if same_rates else make_rates(settings, metrics),
         policies=make_policies(settings, guard.index.cultures),
         judge=judge,
         queries=queries,
@@ -138,6 +147,12 @@ def make_backend(settings: Settings, metrics: Metrics) -> Backend | None:
     return _upstream("backend", url, settings.backend.api_key, settings, metrics) if url else None
 
 
+def make_rates(settings: Settings, metrics: Metrics) -> Rates:
+    """Give what counts the requests of callers: together with other replicas where a Redis is set."""
+    url = settings.limits.redis_url
+    return SharedRates(url.get_secret_value(), settings.limits.redis_timeout_s, metrics) if url else LocalRates()
+
+
 def make_adapters(settings: Settings, backend: Backend | None, cultures: Cultures) -> Adapters | None:
     """Give the choice of adapters, or None where none is configured.
 
@@ -155,10 +170,14 @@ def make_policies(settings: Settings, cultures: Cultures) -> Policies:
     Raises:
         SettingsUnusable: a culture is not registered, or the calibration cannot be used.
     """
-    for name, policy in {"policy": settings.policy, **settings.policies}.items():
-        for culture in policy.cultures:
-            if culture not in cultures:
-                raise SettingsUnusable(f"{name}: cultures: {culture} is not in the registry of cultures")
+    named = {"policy": settings.policy, **settings.policies}
+    wanted = [(f"{name}: cultures", culture) for name, policy in named.items() for culture in policy.cultures]
+    wanted += [
+        ("culture of a caller", each.culture) for each in (settings.anonymous, *settings.api_keys) if each.culture
+    ]
+    for where, culture in wanted:
+        if culture not in cultures:
+            raise SettingsUnusable(f"{where}: {culture} is not in the registry of cultures")
     found = _calibration(settings)
     return Policies(
         settings.policy,

@@ -20,7 +20,7 @@ from service.policy import Chosen, Grants, StreamMode
 from service.remedy import Remedy, remedy
 from service.report import blocked, detail
 from service.turn import Detection, End, Facts, Grounding, Head, Json, Opening, Path, Piece, Turn, Verdict
-from service.understand import understand
+from service.understand import supposed, understand
 from service.wire import dumps
 
 _NOTHING = Remedy({}, {})
@@ -216,7 +216,7 @@ async def _look_up(turn: Turn, guard: Guard, grants: Grants, clock: Clock) -> Fo
 async def _detected(turn: Turn, guard: Guard, grants: Grants, share: int) -> Detection:
     """Detect, or do without as the policy says; it is chosen without a culture, since there is none."""
     try:
-        return await understand(turn, guard, share=share)
+        return supposed(await understand(turn, guard, share=share), grants.culture)
     except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
         guard.metrics.failed("detect", error)
         if guard.policies.choose(turn.hints, grants, ()).policy.on_error.detect == "block":

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from retrieval.cultures import Cultures
 from service.errors import Forbidden, InvalidRequest
@@ -19,6 +29,8 @@ StreamMode = Literal["buffer", "window", "passthrough"]
 OnError = Literal["allow", "block", "degrade"]
 DEFAULT = "default"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+DIGEST = "sha256:"  # what stands before the digest of a key
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
 CULTURE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?|x-[a-z0-9-]+")
 Score = Annotated[float | None, Field(ge=0, le=100)]
 
@@ -122,12 +134,43 @@ class Grants(Group):
     modes: tuple[Mode, ...] = Field((), description="modes that a request may ask for")
     stream_modes: tuple[StreamMode, ...] = Field((), description="stream modes that a request may ask for")
     hints: bool = Field(True, description="whether a request may name its cultures")
+    culture: str | None = Field(None, description="culture of requests that name none and in which none is found")
+    requests_per_minute: int | None = Field(
+        None, ge=1, le=1_000_000, description="requests let in, evenly refilled; more get 429; null for no limit"
+    )
+
+    @field_validator("culture", mode="before")
+    @classmethod
+    def _is_id(cls, value: Any) -> Any:
+        quoted([value])
+        if isinstance(value, str) and not CULTURE.fullmatch(value):
+            raise ValueError(f"{value!r} must be a culture id such as JP, ES-CT or x-maori")
+        return value
 
 
 class Caller(Grants):
     """An API key and what it may do."""
 
-    key: SecretStr = Field(description="the key; printable ASCII")
+    key: SecretStr = Field(description="the key, printable ASCII, or its digest as `comity config key` gives it")
+    expires: AwareDatetime | None = Field(None, description="when the key ends, with its time zone; null for never")
+
+    @field_validator("key")
+    @classmethod
+    def _is_key(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if not (key.isascii() and key.isprintable() and key.strip() == key and key):
+            raise ValueError("must be printable ASCII without spaces around it, as a header carries it")
+        if key.startswith(DIGEST) and not _DIGEST.fullmatch(key):
+            raise ValueError(f"a key that begins with {DIGEST} is a digest: 64 hexadecimal digits must follow")
+        return value
+
+    @property
+    def digest(self) -> bytes:
+        """Give the SHA-256 of the key, whether the key or its digest was written down."""
+        key = self.key.get_secret_value()
+        return (
+            bytes.fromhex(key.removeprefix(DIGEST)) if key.startswith(DIGEST) else hashlib.sha256(key.encode()).digest()
+        )
 
 
 def inherited(named: Any, base: Policy) -> Any:

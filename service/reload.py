@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from service import logs, parts
 from service.backend import Backend
 from service.guard import Guard
+from service.rates import Rates
 from service.settings import Settings, SettingsUnusable
 from service.source import Source
 
@@ -74,19 +75,13 @@ class Reloader:
 
 def retire(old: Guard, new: Guard) -> None:
     """Close the connections that only `old` has, once no request holds it any more; call it in the event loop."""
-    kept = {id(each) for each in _upstreams(new)}
-    idle = [each for each in _upstreams(old) if id(each) not in kept]
+    kept = {id(each) for each in parts.connected(new)}
+    idle = [each for each in parts.connected(old) if id(each) not in kept]
     if idle:
         weakref.finalize(old, _close, asyncio.get_running_loop(), idle).atexit = False
 
 
-def _upstreams(guard: Guard) -> Iterator[Backend]:
-    for part in (guard.backend, getattr(guard.judge, "backend", None)):
-        if part is not None:
-            yield part
-
-
-def _close(loop: asyncio.AbstractEventLoop, idle: list[Backend]) -> None:
+def _close(loop: asyncio.AbstractEventLoop, idle: Sequence[Backend | Rates]) -> None:
     async def close() -> None:
         for each in idle:
             await each.close()

@@ -209,7 +209,7 @@ class Reply(Response):
 
 def error_response(error: ComityError, request_id: str) -> Response:
     """Give the response of a request that failed before it became a turn."""
-    pairs = {"x-request-id": request_id, "x-comity-response-path": "error", **dict(retry(error))}
+    pairs = {"x-request-id": request_id, "x-comity-response-path": "error", **dict(retry(error)), **dict(error.headers)}
     return Response(dumps(error.body(request_id)), error.status, pairs, media_type="application/json")
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -178,6 +179,17 @@ class LimitSettings(Group):
     body_timeout_s: Seconds = Field(60, description="seconds for a request body to arrive")
     max_messages: int = Field(2048, ge=1, description="most messages in a request")
     max_in_flight: int = Field(1024, ge=1, description="requests served at once; more get 429")
+    redis_url: SecretStr | None = Field(
+        None, description="redis:// address where replicas count requests per minute together; else each counts its own"
+    )
+    redis_timeout_s: Seconds = Field(0.25, description="seconds for counting there; then this process counts alone")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must be a redis://, rediss:// or unix:// address, for example redis://127.0.0.1:6379/0")
+        return value
 
 
 class PassthroughSettings(Group):
@@ -252,9 +264,7 @@ class Settings(BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _are_keys(cls, value: tuple[Caller, ...]) -> tuple[Caller, ...]:
-        for caller in value:
-            _check_key(caller.key)
-        if len({caller.key.get_secret_value() for caller in value}) < len(value):
+        if len({caller.digest for caller in value}) < len(value):
             raise ValueError("a key stands in it twice; each caller needs one of its own")
         return value
 

@@ -8,7 +8,7 @@ from functools import partial
 from service import meaning
 from service.detect import detect
 from service.guard import Guard
-from service.turn import Detection, Turn
+from service.turn import Detection, Evidence, Found, Turn
 
 _LONG = 4_000  # characters from which detection is done off the event loop
 
@@ -40,6 +40,13 @@ async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
         found = await _by_meaning(turn, found, guard)
     guard.metrics.detected(found)
     return found
+
+
+def supposed(found: Detection, culture: str | None) -> Detection:
+    """Give the culture that the caller's requests are about where they name none, if in this one none was found."""
+    if culture is None or found.abstained != "no_evidence":
+        return found
+    return Detection((Found(culture, "audience", 1.0, (Evidence("caller", "", 0, 0, -1),)),))
 
 
 async def _by_meaning(turn: Turn, found: Detection, guard: Guard) -> Detection:

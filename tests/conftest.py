@@ -15,10 +15,11 @@ import httpx
 import pytest
 
 from service import logs
+from service.admission import Keys
 from service.app import create_app
 from service.guard import Guard
 from service.metrics import Metrics
-from service.parts import assemble, make_adapters, make_backend, make_judge, make_policies
+from service.parts import assemble, make_adapters, make_backend, make_judge, make_policies, make_rates
 from service.queries import Queries
 from service.settings import Settings
 from tests.real import parts
@@ -71,6 +72,8 @@ def service(guard: Guard) -> Iterator[Serve]:
             made = replace(
                 guard,
                 settings=settings,
+                keys=Keys(settings.api_keys, settings.anonymous),
+                rates=make_rates(settings, metrics),
                 policies=make_policies(settings, guard.index.cultures),
                 judge=make_judge(settings, metrics),
                 metrics=metrics,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
-from pydantic import BaseModel, SecretStr
+from pydantic import AwareDatetime, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 import service
@@ -64,7 +64,13 @@ def values(field: FieldInfo) -> str:
     inner = [kind for kind in get_args(field.annotation) if kind not in (type(None), ...)] or [field.annotation]
     inner = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in inner]
     names: dict[Any, str] = {bool: "true or false", int: "whole number", float: "number", str: "text"}
-    names |= {SecretStr: "secret", Path: "path", Policy: "group", Caller: "key or group"}
+    names |= {
+        SecretStr: "secret",
+        Path: "path",
+        Policy: "group",
+        Caller: "key or group",
+        AwareDatetime: "time with zone",
+    }
     if origin is tuple and get_origin(inner[0]) is Literal:
         return f"list of {choices(inner[0])}"
     name = names[inner[-1]]

@@ -276,9 +276,9 @@ def test_norway_without_quotes(file: Path, text: str) -> None:
 
 
 def test_file_cannot_be_read(file: Path) -> None:
-    """A missing file, a folder and bytes that are not UTF-8 are refused by name."""
+    """A missing file, a folder without a pointer and bytes that are not UTF-8 are refused by name."""
     assert refusal(file) == f"{file} cannot be read: No such file or directory"
-    assert refusal(file.parent) == f"{file.parent} cannot be read: Is a directory"
+    assert refusal(file.parent) == f"{file.parent / 'CURRENT'} cannot be read: No such file or directory"
     file.write_bytes(b"\xff")
     assert refusal(file) == f"{file} cannot be read: not UTF-8"
 
