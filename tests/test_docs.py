@@ -69,7 +69,7 @@ def values(field: FieldInfo) -> str:
         Path: "path",
         Policy: "group",
         Caller: "key or group",
-        AwareDatetime: "time with zone",
+        AwareDatetime: "time",
     }
     if origin is tuple and get_origin(inner[0]) is Literal:
         return f"list of {choices(inner[0])}"
