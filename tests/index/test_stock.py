@@ -19,9 +19,9 @@ STATEMENT = json.loads((ROOT / "knowledge/descriptions/JP.jsonl").read_text(enco
 def test_good(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`check` counts what it found, as a sentence or as JSON."""
     assert stock.main(["check", "--knowledge", str(source)]) == 0
-    assert capsys.readouterr() == ("6 descriptions of 2 cultures, 0 cue words, answers to 0: ok\n", "")
+    assert capsys.readouterr() == ("6 descriptions of 2 cultures, 0 cue words, answers to 0, 0 drills: ok\n", "")
     assert stock.main(["check", "--knowledge", str(source), "--json"]) == 0
-    expected = {"ok": True, "descriptions": 6, "cultures": 2, "cues": 0, "pairs": 0}
+    expected = {"ok": True, "descriptions": 6, "cultures": 2, "cues": 0, "pairs": 0, "drills": 0, "slights": 0}
     assert json.loads(capsys.readouterr().out) == expected
 
 
