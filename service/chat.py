@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service import body, logs, responder, wire
+from service import body, ground, logs, responder, wire
 from service.admission import Door
 from service.errors import (
     ComityError,
@@ -156,7 +156,7 @@ async def _complete(request: Request, route: Route) -> Response:
 
 async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
     limits = guard.settings.limits
-    return wire.turn(
+    turn = wire.turn(
         await read(request),
         route,
         id,
@@ -165,6 +165,13 @@ async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
         forwarded(request),
         limits.max_messages,
     )
+    most = limits.max_prompt_tokens
+    if most is not None and sum(ground.tokens(message.text) for message in turn.messages) > most:
+        param = "messages" if route == "chat" else "prompt"
+        raise TooLarge(
+            f"more than {most} estimated tokens (limits.max_prompt_tokens)", param=param, code="too_many_tokens"
+        )
+    return turn
 
 
 def hinted(request: Request) -> dict[str, str]:

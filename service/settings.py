@@ -178,6 +178,9 @@ class LimitSettings(Group):
     max_body_bytes: int = Field(10_485_760, ge=1024, description="largest request body")
     body_timeout_s: Seconds = Field(60, description="seconds for a request body to arrive")
     max_messages: int = Field(2048, ge=1, description="most messages in a request")
+    max_prompt_tokens: int | None = Field(
+        None, ge=1, description="most estimated tokens in the text of a request; null for no limit"
+    )
     max_in_flight: int = Field(1024, ge=1, description="requests served at once; more get 429")
     redis_url: SecretStr | None = Field(
         None, description="redis:// address where replicas count requests per minute together; else each counts its own"

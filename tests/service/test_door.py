@@ -85,6 +85,23 @@ def test_too_many_messages(service: Serve) -> None:
     assert response.json()["error"]["param"] == "messages"
 
 
+@pytest.mark.parametrize(("words", "status"), [(20, 200), (400, 413)])
+def test_long_prompt(service: Serve, words: int, status: int) -> None:
+    """A text of more estimated tokens than allowed is refused before anything is done with it, on both routes."""
+    client = service(limits={"max_prompt_tokens": 200})
+    text = "word " * words
+    asked: dict[str, tuple[str, dict[str, Any]]] = {
+        "/v1/chat/completions": ("messages", {"messages": [{"role": "user", "content": text}]}),
+        "/v1/completions": ("prompt", {"prompt": text}),
+    }
+    for path, (field, body) in asked.items():
+        answer = client.post(path, json={"model": "comity-extractive", **body})
+        assert answer.status_code == status
+        if status == 413:
+            error = answer.json()["error"]
+            assert (error["code"], error["param"]) == ("too_many_tokens", field)
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_service_that_stops(guard: Guard, upstream: Upstream, begun: bool) -> None:
     """When the service must stop, a stream under way ends in an error frame and [DONE], another answer in 503."""
