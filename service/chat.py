@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import re
 import time
 import uuid
@@ -166,12 +167,23 @@ async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:
         limits.max_messages,
     )
     most = limits.max_prompt_tokens
-    if most is not None and sum(ground.tokens(message.text) for message in turn.messages) > most:
+    if most is not None and _estimated(turn) > most:
         param = "messages" if route == "chat" else "prompt"
         raise TooLarge(
             f"more than {most} estimated tokens (limits.max_prompt_tokens)", param=param, code="too_many_tokens"
         )
     return turn
+
+
+def _estimated(turn: Turn) -> int:
+    """Estimate the tokens of a request: its texts, its token ids, and the tools that it describes."""
+    prompt = turn.body.get("prompt")
+    parts = prompt if turn.route == "completions" and isinstance(prompt, list) else []
+    ids = sum(len(part) if isinstance(part, list) else int(isinstance(part, int)) for part in parts)
+    tools = [turn.body.get(name) for name in ("tools", "functions") if turn.body.get(name)]
+    calls = [each.get("tool_calls") for each in turn.body.get("messages") or () if each.get("tool_calls")]
+    said = sum(ground.tokens(message.text) for message in turn.messages)
+    return said + ids + sum(ground.tokens(json.dumps(each)) for each in (*tools, *calls))
 
 
 def hinted(request: Request) -> dict[str, str]:

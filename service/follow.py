@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from retrieval import search
 from retrieval.layout import IndexUnusable, Layout
 from retrieval.search import Index
 from service import logs
 from service.guard import Guard
-from service.reload import Reloader, retire
+from service.reload import Living, Reloader
 from service.settings import SettingsUnusable
 
 _AGAIN_S = 30  # a version that could not be opened may have been mended where it stands
@@ -34,12 +35,15 @@ class Follower:
         """
         self.guard = guard
         self.reloader = reloader
+        self.loaded_at = _now()
+        self._living = Living()
         self.trouble: str | None = None
         self._remake = remake
         self._refused: tuple[str, float] | None = None
 
     async def run(self) -> None:
         """Look at the pointer again and again, until cancelled."""
+        self._living.add(self.guard)
         while True:
             await asyncio.sleep(self.guard.settings.retrieval.poll_s)
             await self.look()
@@ -49,8 +53,8 @@ class Follower:
         """Look at the configuration once, and serve by it where it has changed."""
         made = await self.reloader.look(self.guard) if self.reloader else None
         if made is not None:
-            retire(self.guard, made)
-            self.guard = made
+            self._living.add(made)
+            self.guard, self.loaded_at = made, _now()
             made.metrics.behind_config(False)
         elif self.reloader:
             self.guard.metrics.behind_config(self.reloader.trouble is not None)
@@ -71,6 +75,7 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the version that serves goes on
             self._refuse(wanted, error)
             return
+        self._living.add(made)
         self.guard = made
         self.guard.metrics.follows("opened")
         self.guard.metrics.serving(wanted, made.index.size)
@@ -97,3 +102,7 @@ class Follower:
         self.trouble = f"version {version} cannot be opened; the log says why"
         self._refused = (version, time.monotonic())
         self.guard.metrics.behind(True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -112,6 +112,16 @@ def config_refused(serving: str, reason: str) -> None:
     _logger.error("configuration refused", serving=serving, reason=reason)
 
 
+def rates_alone(error: str) -> None:
+    """Say that requests per minute are counted by this process alone, because Redis failed."""
+    _logger.error("redis failed; requests per minute are counted by this process alone", error=error)
+
+
+def rates_shared() -> None:
+    """Say that they are counted in Redis again."""
+    _logger.info("redis answers; requests per minute are counted together again")
+
+
 def uncalibrated(policies: list[str], judge: str) -> None:
     """Warn that policies enforce by thresholds that nobody has chosen on labelled data."""
     _logger.warning("enforcing with a judge that is not calibrated", policies=policies, judge=judge)

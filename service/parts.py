@@ -29,6 +29,8 @@ from service.queries import Queries
 from service.rates import LocalRates, Rates, SharedRates
 from service.settings import Settings, SettingsUnusable
 
+Closing = Backend | Rates
+
 
 def assemble(settings: Settings) -> Guard:
     """Open the index and the encoder and make every live part; takes a second or two.
@@ -77,7 +79,7 @@ async def disconnect(guard: Guard) -> None:
         await part.close()
 
 
-def connected(guard: Guard) -> list[Backend | Rates]:
+def connected(guard: Guard) -> list[Closing]:
     """Give the parts that hold connections."""
     return [part for part in (guard.backend, getattr(guard.judge, "backend", None), guard.rates) if part is not None]
 
@@ -104,10 +106,12 @@ def reconfigure(guard: Guard, settings: Settings) -> Guard:
     Raises:
         SettingsUnusable: the settings name a culture that the registry lacks, or their calibration cannot be used.
     """
+    policies = make_policies(settings, guard.index.cultures)  # first: what is refused must have made nothing
     old, metrics = guard.settings, guard.metrics
     upstream = settings.backend == old.backend
     backend = guard.backend if upstream else make_backend(settings, metrics)
-    judge = guard.judge if upstream and settings.judge == old.judge else make_judge(settings, metrics)
+    judged = upstream and settings.judge == old.judge and settings.judge.calibration is None  # its file may differ now
+    judge = guard.judge if judged else make_judge(settings, metrics)
     adapters = guard.adapters
     if not upstream or settings.adapters != old.adapters:
         adapters = make_adapters(settings, backend, guard.index.cultures)
@@ -121,7 +125,7 @@ def reconfigure(guard: Guard, settings: Settings) -> Guard:
         settings=settings,
         keys=Keys(settings.api_keys, settings.anonymous),
         rates=guard.rates if same_rates else make_rates(settings, metrics),
-        policies=make_policies(settings, guard.index.cultures),
+        policies=policies,
         judge=judge,
         queries=queries,
         backend=backend,
@@ -175,6 +179,7 @@ def make_policies(settings: Settings, cultures: Cultures) -> Policies:
     wanted += [
         ("culture of a caller", each.culture) for each in (settings.anonymous, *settings.api_keys) if each.culture
     ]
+    wanted += [("adapters.cultures", culture) for culture in settings.adapters.cultures]
     for where, culture in wanted:
         if culture not in cultures:
             raise SettingsUnusable(f"{where}: {culture} is not in the registry of cultures")

@@ -204,6 +204,8 @@ async def _look_up(turn: Turn, guard: Guard, grants: Grants, clock: Clock) -> Fo
     parts = [replace(turn, messages=(message,)) for message in turn.messages] if several else [turn]
     with clock.stage("detect"):
         detections = [await _detected(part, guard, grants, len(parts)) for part in parts]
+    if not any(detection.found for detection in detections):
+        detections = [supposed(detection, turn, grants.culture) for detection in detections]
     found = {(item.culture, item.role): item for detection in detections for item in detection.found}
     ranked = sorted(found.values(), key=lambda item: (ROLES.index(item.role), -item.confidence))
     merged = Detection(tuple(ranked), None if found else detections[0].abstained)
@@ -216,7 +218,7 @@ async def _look_up(turn: Turn, guard: Guard, grants: Grants, clock: Clock) -> Fo
 async def _detected(turn: Turn, guard: Guard, grants: Grants, share: int) -> Detection:
     """Detect, or do without as the policy says; it is chosen without a culture, since there is none."""
     try:
-        return supposed(await understand(turn, guard, share=share), grants.culture)
+        return await understand(turn, guard, share=share)
     except Exception as error:  # noqa: BLE001 - whatever broke, the stage's failure policy decides
         guard.metrics.failed("detect", error)
         if guard.policies.choose(turn.hints, grants, ()).policy.on_error.detect == "block":

@@ -30,7 +30,7 @@ OnError = Literal["allow", "block", "degrade"]
 DEFAULT = "default"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 DIGEST = "sha256:"  # what stands before the digest of a key
-_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}")
+_DIGEST = re.compile(r"(?i:sha256):[0-9a-fA-F]{64}")
 CULTURE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?|x-[a-z0-9-]+")
 Score = Annotated[float | None, Field(ge=0, le=100)]
 
@@ -154,13 +154,20 @@ class Caller(Grants):
     key: SecretStr = Field(description="the key, printable ASCII, or its digest as `comity config key` gives it")
     expires: AwareDatetime | None = Field(None, description="when the key ends, with its time zone; null for never")
 
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _is_time(cls, value: Any) -> Any:
+        if isinstance(value, int | float):  # a bare 2027 would be taken for seconds since 1970
+            raise ValueError("must be a date and time with its zone, for example 2027-01-01T00:00:00Z")
+        return value
+
     @field_validator("key")
     @classmethod
     def _is_key(cls, value: SecretStr) -> SecretStr:
         key = value.get_secret_value()
         if not (key.isascii() and key.isprintable() and key.strip() == key and key):
             raise ValueError("must be printable ASCII without spaces around it, as a header carries it")
-        if key.startswith(DIGEST) and not _DIGEST.fullmatch(key):
+        if key.lower().startswith(DIGEST) and not _DIGEST.fullmatch(key):
             raise ValueError(f"a key that begins with {DIGEST} is a digest: 64 hexadecimal digits must follow")
         return value
 
@@ -168,9 +175,9 @@ class Caller(Grants):
     def digest(self) -> bytes:
         """Give the SHA-256 of the key, whether the key or its digest was written down."""
         key = self.key.get_secret_value()
-        return (
-            bytes.fromhex(key.removeprefix(DIGEST)) if key.startswith(DIGEST) else hashlib.sha256(key.encode()).digest()
-        )
+        if _DIGEST.fullmatch(key):
+            return bytes.fromhex(key[len(DIGEST) :])
+        return hashlib.sha256(key.encode()).digest()
 
 
 def inherited(named: Any, base: Policy) -> Any:

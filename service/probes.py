@@ -49,6 +49,8 @@ async def info(request: Request) -> Response:
             "name": "comity",
             "version": __version__,
             "config_hash": settings.hash,
+            "config_loaded_at": request.app.state.follower.loaded_at,
+            "api_keys": len(settings.api_keys),
             "index": {key: value for key, value in asdict(guard.index.manifest).items() if key not in _LONG},
             "backend": "openai-compatible" if guard.backend else "embedded",
             "judge": {

@@ -6,54 +6,50 @@ Requests keep the parts that they began with; connections that only they still u
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
-from collections.abc import Sequence
 from typing import Any
 
 from service import logs, parts
-from service.backend import Backend
 from service.guard import Guard
-from service.rates import Rates
 from service.settings import Settings, SettingsUnusable
 from service.source import Source
 
 # What a running process cannot change: sockets, threads, and what the index was opened with.
 FIXED = ("server", "retrieval.index", "retrieval.encoder", "retrieval.workers")
+_AGAIN_S = 30  # what could not be used may be usable meanwhile, with another index for example
 
 
 class Reloader:
     """Looks at the source again and again; belongs to one event loop."""
 
     def __init__(self, source: Source) -> None:
-        """Begin with the settings that serve."""
+        """Begin with the settings that were loaded from it last, and that serve."""
         self.trouble: str | None = None
         self._source = source
-        self._mark: str | None = self._marked()
+        self._refused: tuple[str, float] | None = None
 
     async def look(self, guard: Guard) -> Guard | None:
         """Give the parts of a configuration that has changed, or None where there is nothing new that can serve."""
-        loop = asyncio.get_running_loop()
+        loop, serving = asyncio.get_running_loop(), self._source.loaded
+        mark = await loop.run_in_executor(None, self._source.mark)
+        if mark == serving:
+            self.trouble, self._refused = None, None
+            return None
+        if self._refused and self._refused[0] == mark and time.monotonic() - self._refused[1] < _AGAIN_S:
+            return None
         try:
-            mark = await loop.run_in_executor(None, self._marked)
-            if mark is not None and mark == self._mark:
-                self.trouble = None  # what serves stands there again
-                return None
             made = await loop.run_in_executor(None, self._made, guard)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the configuration that serves goes on
-            self._refuse(guard, error)
+            self._source.loaded = serving
+            self._refuse(guard, mark, error)
             return None
-        self._mark, self.trouble = mark, None
+        self.trouble, self._refused = None, None
         guard.metrics.reloaded("opened")
         logs.configure(made.settings.log)
         logs.config_opened(made.settings.hash)
         parts.warn(made)
         return made
-
-    def _marked(self) -> str | None:
-        try:
-            return self._source.mark()
-        except SettingsUnusable:
-            return None  # reading it for good says why
 
     def _made(self, guard: Guard) -> Guard:
         settings = self._source.load()
@@ -64,30 +60,38 @@ class Reloader:
                 )
         return parts.reconfigure(guard, settings)
 
-    def _refuse(self, guard: Guard, error: Exception) -> None:
+    def _refuse(self, guard: Guard, mark: str, error: Exception) -> None:
         known = isinstance(error, SettingsUnusable)
         said = str(error) if known else f"the configuration cannot be used ({type(error).__name__})"
         if said != self.trouble:
             logs.config_refused(guard.settings.hash, said)
             guard.metrics.reloaded("refused")
-        self.trouble = said
+        self.trouble, self._refused = said, (mark, time.monotonic())
 
 
-def retire(old: Guard, new: Guard) -> None:
-    """Close the connections that only `old` has, once no request holds it any more; call it in the event loop."""
-    kept = {id(each) for each in parts.connected(new)}
-    idle = [each for each in parts.connected(old) if id(each) not in kept]
-    if idle:
-        weakref.finalize(old, _close, asyncio.get_running_loop(), idle).atexit = False
+class Living:
+    """The parts that serve and those that requests still hold; connections close with the last that has them."""
 
+    def __init__(self) -> None:
+        self._guards: weakref.WeakSet[Guard] = weakref.WeakSet()
 
-def _close(loop: asyncio.AbstractEventLoop, idle: Sequence[Backend | Rates]) -> None:
-    async def close() -> None:
-        for each in idle:
-            await each.close()
+    def add(self, guard: Guard) -> None:
+        """Note parts that begin to serve; call it in the event loop."""
+        if guard not in self._guards:
+            self._guards.add(guard)
+            own = parts.connected(guard)
+            weakref.finalize(guard, self._left, asyncio.get_running_loop(), own).atexit = False
 
-    if not loop.is_closed():
-        asyncio.run_coroutine_threadsafe(close(), loop)
+    def _left(self, loop: asyncio.AbstractEventLoop, own: list[parts.Closing]) -> None:
+        kept = {id(each) for guard in self._guards for each in parts.connected(guard)}
+        idle = [each for each in own if id(each) not in kept]
+
+        async def close() -> None:
+            for each in idle:
+                await each.close()
+
+        if idle and not loop.is_closed():
+            asyncio.run_coroutine_threadsafe(close(), loop)
 
 
 def _at(settings: Settings, name: str) -> Any:

@@ -24,6 +24,8 @@ def schema() -> dict[str, Any]:
 def _referring(value: dict[str, Any]) -> dict[str, Any]:
     """Let a number, a switch, a choice or a list also be a reference; texts and groups stay as they are."""
     value = {key: each for key, each in value.items() if key != "title"}
+    if _closed(value.get("items") or {}):
+        value["items"] = {"anyOf": [value["items"], _REFERENCE]}
     kinds = value.get("anyOf") or [{key: each for key, each in value.items() if key not in _ABOUT}]
     if "$ref" in value or any(kind.get("type") in ("string", "object") and not _closed(kind) for kind in kinds):
         return value

@@ -9,7 +9,6 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +25,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from redis.asyncio.connection import parse_url
 
 from service import address
 from service.policy import CULTURE, DEFAULT, Caller, Grants, Group, Policy, contradiction, inherited, quoted
@@ -190,8 +190,12 @@ class LimitSettings(Group):
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("must be a redis://, rediss:// or unix:// address, for example redis://127.0.0.1:6379/0")
+        try:
+            if value:
+                parse_url(value.get_secret_value())
+        except ValueError:  # its message may quote the password
+            reason = "must be a redis://, rediss:// or unix:// address, for example redis://127.0.0.1:6379/0"
+            raise ValueError(f"{reason}; odd characters of a password are written in percent code") from None
         return value
 
 

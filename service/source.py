@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,20 @@ from service.settings import PREFIX, Settings, SettingsUnusable
 
 POINTER = "CURRENT"  # in a folder of versions, the file that names the one that counts
 # ${NAME}, ${NAME:default} and ${file:/path}; $$ is a plain dollar sign
-_REFERENCE = re.compile(r"\$\$|\$\{([^{}]*)\}")
+_REFERENCE = re.compile(r"\$\$|\$\{([^{}]*)\}|\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MOST_BYTES = 1_000_000  # of a file that a setting refers to
 
 
-@dataclass(frozen=True, slots=True)
 class Source:
     """A file, or a folder of versions, and what wins over it and over the environment."""
 
-    path: Path | None = None
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(self, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> None:
+        self._path = _given(path)
+        self._overrides = dict(overrides or {})
+        self._parsed: tuple[str, tuple[Path, ...]] = ("", ())
+        self.loaded = ""  # the mark of what was loaded last
 
     def load(self) -> Settings:
         """Read the settings as they stand now.
@@ -41,24 +42,28 @@ class Source:
         Raises:
             SettingsUnusable: one sentence that names the key.
         """
-        return load(self.path, **self.overrides)
+        mark = self.mark()  # before reading: what changes meanwhile is seen at the next look
+        found = load(self._path, **self._overrides)
+        self.loaded = mark
+        return found
 
     def mark(self) -> str:
-        """Give what changes whenever the file, the pointer to it, or a file that it refers to does.
-
-        Raises:
-            SettingsUnusable: the file cannot be read.
-        """
-        path = _given(self.path)
-        if path is None:
+        """Give what changes whenever the file, the pointer to it, or a file that it refers to does."""
+        if self._path is None:
             return ""
-        path = _located(path)
-        text = _text(path)
-        digest = hashlib.sha256(f"{path}\n{text}".encode())
-        for reference in _REFERENCE.finditer(text):
-            name, _, file = (reference.group(1) or "").partition(":")
-            if name == "file":
-                digest.update(_secret(Path(file), str(path)).encode() + b"\n")
+        try:
+            path = _located(self._path)
+            text = _text(path)
+        except SettingsUnusable as error:
+            return f"unreadable: {error}"
+        if text != self._parsed[0]:
+            self._parsed = (text, tuple(_referred_files(text)))
+        digest = hashlib.sha256(f"{path}\n{text}\n".encode())
+        for file in self._parsed[1]:
+            try:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+            except OSError:
+                digest.update(b"unreadable")
         return digest.hexdigest()
 
 
@@ -117,12 +122,36 @@ def _text(path: Path) -> str:
         raise SettingsUnusable(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is refused, since one of the two would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _parsed(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506 - it is a SafeLoader
+
+
 def _file(path: Path) -> dict[str, Any]:
+    text = _text(path)
     try:
-        values = yaml.safe_load(_text(path))
+        values = _parsed(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise SettingsUnusable(f"{path}{f':{mark.line + 1}' if mark else ''}: this is not YAML") from None
+        twice = getattr(error, "problem", None) or ""
+        said = twice if twice.endswith("stands twice") else "this is not YAML"
+        raise SettingsUnusable(f"{path}{f':{mark.line + 1}' if mark else ''}: {said}") from None
+    except (ValueError, RecursionError) as error:  # a date that there is not; thousands of brackets
+        said = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
+        raise SettingsUnusable(f"{path}: a value cannot be read: {said}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -134,10 +163,10 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _resolved(value: Any, where: str) -> Any:
-    """Put in what a value refers to; a text that is one reference to nothing is null.
+    """Put in what a value refers to; a text that is one reference to an empty default is null.
 
     Raises:
-        SettingsUnusable: a variable is not set, or a file cannot be read.
+        SettingsUnusable: a variable or a file is missing or empty, or a reference is broken.
     """
     if isinstance(value, dict):
         return {key: _resolved(each, f"{where}.{key}") for key, each in value.items()}
@@ -146,33 +175,60 @@ def _resolved(value: Any, where: str) -> Any:
     if not isinstance(value, str) or "$" not in value:
         return value
     found = _REFERENCE.sub(lambda reference: _referred(reference, where), value)
-    return found or (None if _REFERENCE.fullmatch(value) else found)
+    return found or None
 
 
 def _referred(reference: re.Match[str], where: str) -> str:
     if reference.group() == "$$":
         return "$"
-    name, colon, default = reference.group(1).partition(":")
+    name, colon, default = (reference.group(1) or "").partition(":")
     if name == "file":
         return _secret(Path(default), where)
     if not _NAME.fullmatch(name):
-        raise SettingsUnusable(f"{where}: {reference.group()} names no variable; write $$ for a plain dollar sign")
-    if name not in os.environ and not colon:
-        raise SettingsUnusable(f"{where}: the variable {name} is not set; set it, or write ${{{name}:default}}")
-    return os.environ.get(name, default)
+        raise SettingsUnusable(f"{where}: a reference is written ${{NAME}}, and a plain dollar sign before a brace $$")
+    found = os.environ.get(name)
+    if found or colon:
+        return found or default
+    state = "not set" if found is None else "empty"
+    raise SettingsUnusable(f"{where}: the variable {name} is {state}; set it, or write ${{{name}:default}}")
 
 
 def _secret(file: Path, where: str) -> str:
     """Give what a file holds, without the line's end that editors add."""
     try:
         with file.open(encoding="utf-8") as source:
-            held = source.read(_MOST_BYTES + 1)
+            held = source.read(_MOST_BYTES + 1).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise SettingsUnusable(f"{where}: the file {file} cannot be read: {reason}") from None
+    if not held:
+        raise SettingsUnusable(f"{where}: the file {file} is empty")
     if len(held) > _MOST_BYTES:
         raise SettingsUnusable(f"{where}: the file {file} is larger than a setting may be")
-    return held.rstrip("\r\n")
+    return held
+
+
+def _referred_files(text: str) -> Iterator[Path]:
+    """Give the files that the values of a configuration refer to: secrets, and the judge's calibration."""
+    try:
+        values = _parsed(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return
+    pending = [values]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, str):
+            for reference in _REFERENCE.finditer(value):
+                name, _, file = (reference.group(1) or "").partition(":")
+                if name == "file":
+                    yield Path(file)
+    judge = values.get("judge") if isinstance(values, dict) else None
+    if isinstance(judge, dict) and isinstance(judge.get("calibration"), str):
+        yield Path(judge["calibration"])
 
 
 def _refuse_unknown_variables() -> None:

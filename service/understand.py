@@ -42,9 +42,12 @@ async def understand(turn: Turn, guard: Guard, *, share: int = 1) -> Detection:
     return found
 
 
-def supposed(found: Detection, culture: str | None) -> Detection:
-    """Give the culture that the caller's requests are about where they name none, if in this one none was found."""
-    if culture is None or found.abstained != "no_evidence":
+def supposed(found: Detection, turn: Turn, culture: str | None) -> Detection:
+    """Give the culture that the caller's requests are about where they name none, if in this one none was found.
+
+    A caller who says that none may be inferred is heard; a detection that failed is left to its policy.
+    """
+    if culture is None or not turn.hints.infer or found.abstained not in ("no_evidence", "switched_off"):
         return found
     return Detection((Found(culture, "audience", 1.0, (Evidence("caller", "", 0, 0, -1),)),))
 

@@ -102,6 +102,26 @@ def test_long_prompt(service: Serve, words: int, status: int) -> None:
             assert (error["code"], error["param"]) == ("too_many_tokens", field)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": list(range(300))}),
+        ("/v1/completions", {"prompt": [list(range(150)), list(range(150))]}),
+        (
+            "/v1/chat/completions",
+            {
+                "messages": [{"role": "user", "content": "Hi"}],
+                "tools": [{"type": "function", "function": {"name": "f", "description": "word " * 200}}],
+            },
+        ),
+    ],
+)
+def test_long_prompt_without_text(service: Serve, path: str, body: dict[str, Any]) -> None:
+    """Token ids and the tools that a request describes count too."""
+    answer = service(limits={"max_prompt_tokens": 200}).post(path, json={"model": "comity-extractive", **body})
+    assert answer.json()["error"]["code"] == "too_many_tokens"
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_service_that_stops(guard: Guard, upstream: Upstream, begun: bool) -> None:
     """When the service must stop, a stream under way ends in an error frame and [DONE], another answer in 503."""

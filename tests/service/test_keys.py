@@ -25,7 +25,7 @@ def keys(*callers: dict[str, object]) -> Keys:
     return Keys([Caller.model_validate(each) for each in callers], Settings().anonymous)
 
 
-@pytest.mark.parametrize("written", ["a-key", DIGEST, DIGEST.upper().replace("SHA256", "sha256")])
+@pytest.mark.parametrize("written", ["a-key", DIGEST, DIGEST.upper()])
 def test_digest(written: str) -> None:
     """A key lets its caller in whether it or its digest was written down; the digest itself lets nobody in."""
     found = keys({"key": written, "policy": "strict"})
@@ -34,7 +34,7 @@ def test_digest(written: str) -> None:
         found.check(f"Bearer {DIGEST}")
 
 
-@pytest.mark.parametrize("written", ["sha256:", "sha256:12", DIGEST + "0", DIGEST[:-1] + "g"])
+@pytest.mark.parametrize("written", ["sha256:", "SHA256:12", DIGEST + "0", DIGEST[:-1] + "g"])
 def test_malformed_digest(tmp_path: Path, written: str) -> None:
     """What begins as a digest and is none is refused without showing it."""
     file = tmp_path / "comity.yaml"
@@ -98,6 +98,26 @@ def test_usual_culture(service: Serve) -> None:
     assert culture("a-key", "May I open a gift at once in Turkey?") == "TR"
     assert culture("a-key", **{"x-comity-culture": "MX"}) == "MX"
     assert culture("a-key", **{"x-comity-culture": "none"}) is None
+
+
+def test_usual_culture_of_several_prompts(service: Serve) -> None:
+    """Where one of several prompts has a culture, the key's adds none; where none has, all have the key's."""
+    client = service(api_keys=[{"key": "a-key", "culture": "JP"}])
+
+    def culture(*prompts: str) -> str | None:
+        body = {"model": "comity-extractive", "prompt": list(prompts)}
+        answer = client.post("/v1/completions", json=body, headers={"authorization": "Bearer a-key"})
+        found: str | None = answer.headers.get("x-comity-culture")
+        return found
+
+    assert culture("May I open a gift at once in Turkey?", "Good morning") == "TR"
+    assert culture("May I open a gift at once?", "Good morning") == "JP"
+
+
+def test_usual_culture_without_detection(service: Serve) -> None:
+    """A key's culture counts where the service infers none at all."""
+    client = service(anonymous={"culture": "JP"}, detection={"enabled": False})
+    assert client.post("/v1/chat/completions", json=QUESTION).headers["x-comity-culture"] == "JP"
 
 
 def test_usual_culture_that_is_not_registered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

