@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml
 	elif [ "$$(uname -s)" = Linux ]; then $(PIP) install --quiet uv && $(BIN)/uv pip install --python $(BIN)/python --torch-backend cpu "$(TORCH_PIN)"; \
 	else $(PIP) install --quiet "$(TORCH_PIN)"; fi
 	@echo "comity: installing the service, the index builder and the test tools (a few minutes on a new machine)"
-	@$(PIP) install --quiet -e ".[index,evaluation,adaptation,dev]"
+	@$(PIP) install --quiet -e ".[index,evaluation,adaptation,traces,dev]"
 	@touch $@
 
 # Builds a new version only when the knowledge or the encoder changed.

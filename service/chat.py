@@ -152,7 +152,11 @@ async def _complete(request: Request, route: Route) -> Response:
     except BaseException:
         leave()
         raise
-    return Reply(turn, answer(turn, guard, grants), guard.settings.stream, guard.metrics, leave)
+    ended = None
+    if guard.traces:
+        turn, trace = guard.traces.begin(turn)
+        ended = functools.partial(guard.traces.end, trace, turn)
+    return Reply(turn, answer(turn, guard, grants), guard.settings.stream, guard.metrics, leave, ended)
 
 
 async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:

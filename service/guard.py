@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from detection.mentions import Names
 from retrieval.search import Index
@@ -16,6 +17,9 @@ from service.policy import Policies
 from service.queries import Queries
 from service.rates import Rates
 from service.settings import Settings
+
+if TYPE_CHECKING:  # its libraries are an extra
+    from service.traces import Traces
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -35,3 +39,4 @@ class Guard:
     queries: Queries
     backend: Backend | None = None
     adapters: Adapters | None = None
+    traces: Traces | None = None

@@ -70,7 +70,7 @@ class Metrics:
         )
         self._behind = Gauge("comity_index_behind", "1 while the pointer names a version that is no use.", **make)
         self._reloads = Counter(
-            "comity_config_changes_total", "Configurations that were read anew.", ["outcome"], **make
+            "comity_config_reload_total", "Configurations that were read anew.", ["result"], **make
         )
         self._stale = Gauge("comity_config_behind", "1 while the configuration that stands there is no use.", **make)
 

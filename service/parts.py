@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import SecretStr
 
@@ -28,6 +29,9 @@ from service.policy import Policies
 from service.queries import Queries
 from service.rates import LocalRates, Rates, SharedRates
 from service.settings import Settings, SettingsUnusable
+
+if TYPE_CHECKING:
+    from service.traces import Traces
 
 Closing = Backend | Rates
 
@@ -62,6 +66,7 @@ def assemble(settings: Settings) -> Guard:
         queries=Queries(index.encoder, workers, settings.retrieval.workers, settings.retrieval.cache),
         backend=backend,
         adapters=make_adapters(settings, backend, index.cultures),
+        traces=make_traces(settings),
     )
 
 
@@ -77,6 +82,8 @@ async def disconnect(guard: Guard) -> None:
     """Close every connection: to the backend, to the judge, to Redis."""
     for part in connected(guard):
         await part.close()
+    if guard.traces:
+        await asyncio.to_thread(guard.traces.close)  # it sends what waits
 
 
 def connected(guard: Guard) -> list[Closing]:
@@ -155,6 +162,23 @@ def make_rates(settings: Settings, metrics: Metrics) -> Rates:
     """Give what counts the requests of callers: together with other replicas where a Redis is set."""
     url = settings.limits.redis_url
     return SharedRates(url.get_secret_value(), settings.limits.redis_timeout_s, metrics) if url else LocalRates()
+
+
+def make_traces(settings: Settings) -> Traces | None:
+    """Give what makes spans, or None where no collector is set.
+
+    Raises:
+        SettingsUnusable: the extra that it needs is not installed.
+    """
+    if settings.traces.endpoint is None:
+        return None
+    try:
+        from service.traces import Traces
+    except ModuleNotFoundError:
+        raise SettingsUnusable(
+            "traces.endpoint is set, but the extra is missing: pip install 'comity[traces]'"
+        ) from None
+    return Traces(settings.traces)
 
 
 def make_adapters(settings: Settings, backend: Backend | None, cultures: Cultures) -> Adapters | None:

@@ -30,10 +30,11 @@ Items = AsyncGenerator[Head | Piece | End, None]
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds that each stage of one request took."""
+    """Seconds that each stage of one request took, and from when to when by `time.perf_counter`."""
 
     began: float = field(default_factory=time.perf_counter)
     stages: dict[str, float] = field(default_factory=dict)
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -42,7 +43,9 @@ class Clock:
         try:
             yield
         finally:
-            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - start
+            end = time.perf_counter()
+            self.stages[name] = self.stages.get(name, 0.0) + end - start
+            self.spans[name] = (self.spans.get(name, (start, end))[0], end)
 
     @property
     def overhead_s(self) -> float:
@@ -320,6 +323,8 @@ def _facts(
         tools=worst(tools) if tools else None,
         repair=said.repair,
         usage=rewrite.added(usage, second) if usage and second else None,
+        spent=rewrite.added(usage, second) if usage and second else usage,
+        spans=clock.spans,
     )
 
 

@@ -16,7 +16,7 @@ from service.settings import Settings, SettingsUnusable
 from service.source import Source
 
 # What a running process cannot change: sockets, threads, and what the index was opened with.
-FIXED = ("server", "retrieval.index", "retrieval.encoder", "retrieval.workers")
+FIXED = ("server", "traces", "retrieval.index", "retrieval.encoder", "retrieval.workers")
 _AGAIN_S = 30  # what could not be used may be usable meanwhile, with another index for example
 
 

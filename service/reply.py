@@ -23,6 +23,7 @@ from service.wire import dumps
 
 _WRITE = 65_536  # bytes of released frames that go out at once
 T = TypeVar("T")
+Ended = Callable[[int, Facts | None, str | None], None]
 _SSE = (
     ("content-type", "text/event-stream; charset=utf-8"),
     ("cache-control", "no-cache"),
@@ -53,13 +54,21 @@ class Reply(Response):
         settings: StreamSettings,
         metrics: Metrics,
         leave: Callable[[], None],
+        ended: Ended | None = None,
     ) -> None:
+        """Write what `answer` yields.
+
+        Args:
+            leave: frees the request's place; it may be called several times.
+            ended: hears of the end: the status, what is known of the answer, the code of what went wrong.
+        """
         super().__init__()
         self._turn = turn
         self._answer = answer
         self._settings = settings
         self._metrics = metrics
         self._leave = leave
+        self._ended = ended
         self._sent = _Sent()
         self._status = 200
         self._began = time.perf_counter()
@@ -199,6 +208,8 @@ class Reply(Response):
         self._metrics.finished(
             turn.route, streams=turn.streams, status=status, seconds=seconds, facts=sent.facts, failed=failed
         )
+        if self._ended:
+            self._ended(status, sent.facts, sent.code)
         if sent.first_s is not None and sent.known:
             known = sent.known.opening if isinstance(sent.known, Facts) else sent.known
             self._metrics.first_token(known.stream_mode, sent.first_s)

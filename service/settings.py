@@ -216,6 +216,16 @@ class PassthroughSettings(Group):
         return value
 
 
+class TraceSettings(Group):
+    """OpenTelemetry spans of requests; never text of a prompt or an answer."""
+
+    endpoint: str | None = Field(None, description="OTLP/HTTP collector, such as http://127.0.0.1:4318; null for none")
+    sample: float = Field(1, ge=0, le=1, description="share of traces that begin here; a caller's own decision is kept")
+    timeout_s: Seconds = Field(10, description="seconds for sending spans, off the path of requests")
+
+    _url = field_validator("endpoint")(address.usable)
+
+
 class LogSettings(Group):
     """One structured line a request on standard error; never text of a prompt or an answer."""
 
@@ -255,6 +265,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     limits: LimitSettings = LimitSettings()
     passthrough: PassthroughSettings = PassthroughSettings()
+    traces: TraceSettings = TraceSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("api_keys", mode="before")

@@ -219,7 +219,11 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that Comity knows about one finished answer: for headers, body, metrics and the log line."""
+    """All that Comity knows about one finished answer: for headers, body, metrics, the log line and spans.
+
+    `usage` takes the place of the upstream's where an answer was generated once more; `spent` is what was counted in
+    all; `spans` are the stages' beginnings and ends by `time.perf_counter`.
+    """
 
     opening: Opening
     verdict: Verdict
@@ -230,6 +234,8 @@ class Facts:
     tools: Verdict | None = None
     repair: Repair | None = None
     usage: Json | None = None
+    spent: Json | None = None
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def test_change(client: httpx.Client, write: Write) -> None:
     write("policy: {mode: 'off'}\n")
     assert until(lambda: hash_of(client) != before, 20)
     assert client.post("/v1/chat/completions", json=CHAT).headers["x-comity-mode"] == "off"
-    assert 'comity_config_changes_total{outcome="opened"} 1.0' in client.get("/metrics").text
+    assert 'comity_config_reload_total{result="opened"} 1.0' in client.get("/metrics").text
     write("")
     assert until(lambda: hash_of(client) == before, 20)
 
@@ -173,7 +173,7 @@ def test_example_is_read_once(guard: Guard, tmp_path: Path, capfd: pytest.Captur
     app = create_app(made(guard, source), source)
     with serve(app) as address, httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
         time.sleep(0.5)
-        assert "comity_config_changes_total{" not in client.get("/metrics").text
+        assert "comity_config_reload_total{" not in client.get("/metrics").text
     assert "configuration opened" not in capfd.readouterr().err
 
 
