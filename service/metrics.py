@@ -69,9 +69,7 @@ class Metrics:
             "comity_index_changes_total", "Versions that the pointer came to name.", ["outcome"], **make
         )
         self._behind = Gauge("comity_index_behind", "1 while the pointer names a version that is no use.", **make)
-        self._reloads = Counter(
-            "comity_config_reload_total", "Configurations that were read anew.", ["result"], **make
-        )
+        self._reloads = Counter("comity_config_reload_total", "Configurations that were read anew.", ["result"], **make)
         self._stale = Gauge("comity_config_behind", "1 while the configuration that stands there is no use.", **make)
 
     def _watch_policies(self, make: dict[str, Any]) -> None:
