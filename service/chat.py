@@ -29,7 +29,7 @@ from service.errors import (
     unexpected,
 )
 from service.guard import Guard
-from service.pipeline import answer
+from service.pipeline import Clock, answer
 from service.policy import Grants
 from service.reply import Reply, error_response, json_response, while_connected
 from service.translate import refusal, unauthorized
@@ -152,11 +152,11 @@ async def _complete(request: Request, route: Route) -> Response:
     except BaseException:
         leave()
         raise
-    ended = None
+    ended, clock = None, Clock()
     if guard.traces:
         turn, trace = guard.traces.begin(turn)
-        ended = functools.partial(guard.traces.end, trace, turn)
-    return Reply(turn, answer(turn, guard, grants), guard.settings.stream, guard.metrics, leave, ended)
+        ended = functools.partial(guard.traces.end, trace, turn, clock.spans)
+    return Reply(turn, answer(turn, guard, grants, clock), guard.settings.stream, guard.metrics, leave, ended)
 
 
 async def _turn(request: Request, guard: Guard, id: str, route: Route) -> Turn:

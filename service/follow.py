@@ -46,8 +46,11 @@ class Follower:
         self._living.add(self.guard)
         while True:
             await asyncio.sleep(self.guard.settings.retrieval.poll_s)
-            await self.look()
-            await self.reread()
+            for look in (self.look, self.reread):
+                try:
+                    await look()
+                except Exception as error:  # noqa: BLE001 - whatever it is, the next look may do better
+                    logs.crash("follow", error)
 
     async def reread(self) -> None:
         """Look at the configuration once, and serve by it where it has changed."""

@@ -80,10 +80,12 @@ def warn(guard: Guard) -> None:
 
 async def disconnect(guard: Guard) -> None:
     """Close every connection: to the backend, to the judge, to Redis."""
-    for part in connected(guard):
-        await part.close()
-    if guard.traces:
-        await asyncio.to_thread(guard.traces.close)  # it sends what waits
+    try:
+        for part in connected(guard):
+            await part.close()
+    finally:
+        if guard.traces:
+            await asyncio.to_thread(guard.traces.close)  # it sends what waits
 
 
 def connected(guard: Guard) -> list[Closing]:

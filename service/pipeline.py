@@ -62,16 +62,17 @@ class Found:
     chosen: Chosen
 
 
-async def answer(turn: Turn, guard: Guard, grants: Grants | None = None) -> Items:
+async def answer(turn: Turn, guard: Guard, grants: Grants | None = None, clock: Clock | None = None) -> Items:
     """Ground one turn, ask the model, judge what it says and release what may leave: first a Head, then pieces.
 
     Args:
         grants: what the caller may ask for; default is what a caller without a key may.
+        clock: is told how long the stages take; it can be read however the request ends.
 
     Raises:
         ComityError: before the first piece is yielded; afterwards too where a stream leaves while it is judged.
     """
-    clock = Clock()
+    clock = clock or Clock()
     found = await _look_up(turn, guard, guard.settings.anonymous if grants is None else grants, clock)
     guard.metrics.governed(found.chosen.name, found.chosen.policy.mode)
     items = _flowing if turn.streams and _leaves_early(turn, found.chosen) else _held
@@ -137,6 +138,7 @@ async def _flowing(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Item
             pieces = flow.Windows(case, outcome).pieces(timed)
         else:
             pieces = flow.passthrough(timed, case, outcome)
+        judging = time.perf_counter()
         try:
             async for piece in await closing.enter_async_context(aclosing(pieces)):
                 if not begun:
@@ -148,6 +150,8 @@ async def _flowing(turn: Turn, found: Found, guard: Guard, clock: Clock) -> Item
                 raise
             asked, source = generate.standing_in(turn, found.grounding, guard, error)
             stand_in = replace(case, asked=asked), await gate.hold(source, streams=True)
+    if policy.mode != "off":
+        clock.spans["judge"] = (judging, time.perf_counter())  # beside generating, so it is no stage of its own time
     rest = _judged(*stand_in, clock) if stand_in else _ended(case, outcome, stream_mode, clock, begun=begun)
     async with aclosing(rest) as items:
         async for item in items:
@@ -324,7 +328,6 @@ def _facts(
         repair=said.repair,
         usage=rewrite.added(usage, second) if usage and second else None,
         spent=rewrite.added(usage, second) if usage and second else usage,
-        spans=clock.spans,
     )
 
 

@@ -209,7 +209,10 @@ class Reply(Response):
             turn.route, streams=turn.streams, status=status, seconds=seconds, facts=sent.facts, failed=failed
         )
         if self._ended:
-            self._ended(status, sent.facts, sent.code)
+            try:
+                self._ended(status, sent.facts, sent.code)
+            except Exception as error:  # noqa: BLE001 - telling of it must not undo an answer
+                logs.crash(turn.id, error)
         if sent.first_s is not None and sent.known:
             known = sent.known.opening if isinstance(sent.known, Facts) else sent.known
             self._metrics.first_token(known.stream_mode, sent.first_s)

@@ -61,8 +61,9 @@ class Source:
         digest = hashlib.sha256(f"{path}\n{text}\n".encode())
         for file in self._parsed[1]:
             try:
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
-            except OSError:
+                with file.open("rb") as held:
+                    digest.update(hashlib.sha256(held.read(_MOST_BYTES + 1)).digest())
+            except (OSError, ValueError):  # a name that no file can have
                 digest.update(b"unreadable")
         return digest.hexdigest()
 
@@ -125,15 +126,15 @@ def _text(path: Path) -> str:
 class _Loader(yaml.SafeLoader):
     """YAML in which a key that stands twice is refused, since one of the two would be lost."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} stands twice", problem_mark=key.start_mark
-                )
+                twice = f"{key.value} stands twice"
+                raise yaml.constructor.ConstructorError(problem=twice, problem_mark=key.start_mark)
             seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def _parsed(text: str) -> Any:
@@ -149,9 +150,10 @@ def _file(path: Path) -> dict[str, Any]:
         twice = getattr(error, "problem", None) or ""
         said = twice if twice.endswith("stands twice") else "this is not YAML"
         raise SettingsUnusable(f"{path}{f':{mark.line + 1}' if mark else ''}: {said}") from None
-    except (ValueError, RecursionError) as error:  # a date that there is not; thousands of brackets
-        said = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-        raise SettingsUnusable(f"{path}: a value cannot be read: {said}") from None
+    except RecursionError:
+        raise SettingsUnusable(f"{path}: it is nested too deeply") from None
+    except Exception as error:  # noqa: BLE001 - PyYAML raises much for a value that there is not, such as a date
+        raise SettingsUnusable(f"{path}: a value cannot be read: {error or type(error).__name__}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -159,7 +161,10 @@ def _file(path: Path) -> dict[str, Any]:
     for key in values:
         if key not in Settings.model_fields:
             raise SettingsUnusable(f"{path}: {key}: is not a setting; see docs/settings.md")
-    return {key: _resolved(value, f"{path}: {key}") for key, value in values.items()}
+    try:
+        return {key: _resolved(value, f"{path}: {key}") for key, value in values.items()}
+    except RecursionError:  # an anchor that holds itself
+        raise SettingsUnusable(f"{path}: it is nested too deeply") from None
 
 
 def _resolved(value: Any, where: str) -> Any:
@@ -198,9 +203,9 @@ def _secret(file: Path, where: str) -> str:
     try:
         with file.open(encoding="utf-8") as source:
             held = source.read(_MOST_BYTES + 1).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a name that no file can have
         reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise SettingsUnusable(f"{where}: the file {file} cannot be read: {reason}") from None
+        raise SettingsUnusable(f"{where}: the file {str(file)!r} cannot be read: {reason}") from None
     if not held:
         raise SettingsUnusable(f"{where}: the file {file} is empty")
     if len(held) > _MOST_BYTES:
@@ -212,15 +217,16 @@ def _referred_files(text: str) -> Iterator[Path]:
     """Give the files that the values of a configuration refer to: secrets, and the judge's calibration."""
     try:
         values = _parsed(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - reading it for good says why
         return
-    pending = [values]
+    pending, seen = [values], set()
     while pending:
         value = pending.pop()
-        if isinstance(value, dict):
-            pending += value.values()
-        elif isinstance(value, list):
-            pending += value
+        if isinstance(value, dict | list):
+            if id(value) in seen:  # an anchor that holds itself
+                continue
+            seen.add(id(value))
+            pending += value.values() if isinstance(value, dict) else value
         elif isinstance(value, str):
             for reference in _REFERENCE.finditer(value):
                 name, _, file = (reference.group(1) or "").partition(":")

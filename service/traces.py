@@ -10,10 +10,11 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from threading import Thread
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -29,6 +30,7 @@ PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 _CONVENTION = TraceContextTextMapPropagator()
 _SCOPE = InstrumentationScope("comity", __version__)
 _IDS = RandomIdGenerator()
+_NAME = 128  # characters of a model's name, which the caller chooses
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,14 @@ class Traces:
             ValueError: it is none.
         """
         exporter = OTLPSpanExporter(endpoint=f"{settings.endpoint}/v1/traces", timeout=settings.timeout_s)
-        self._sample = settings.sample
+        self._sample, self._timeout_s = settings.sample, settings.timeout_s
         self._spans = BatchSpanProcessor(exporter)
-        self._resource = Resource.create({"service.name": "comity", "service.version": __version__})
+        own = Resource.create({"service.name": "comity", "service.version": __version__})
+        self._resource = own.merge(OTELResourceDetector().detect())  # what the environment says wins
 
     def begin(self, turn: Turn) -> tuple[Turn, Trace]:
         """Join the caller's trace or begin one; give the turn with the headers that the upstream is to get."""
-        told = {name: value for name, value in turn.headers if name in ("traceparent", "tracestate")}
+        told = {name: value for name, value in turn.headers if name == "traceparent"}
         caller = get_current_span(_CONVENTION.extract(told)).get_span_context()
         sampled = caller.trace_flags.sampled if caller.is_valid else random.random() < self._sample  # noqa: S311 - a lot
         flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
@@ -71,45 +74,62 @@ class Traces:
             SpanContext(trace_id, _IDS.generate_span_id(), is_remote=False, trace_flags=flags) for _ in range(2)
         )
         parent = f"00-{trace_id:032x}-{upstream.span_id:016x}-{int(flags):02x}"
-        kept = tuple(pair for pair in turn.headers if pair[0] != "traceparent")
+        dropped = ("traceparent",) if caller.is_valid else ("traceparent", "tracestate")
+        kept = tuple(pair for pair in turn.headers if pair[0] not in dropped)
         trace = Trace(own, caller if caller.is_valid else None, upstream, time.time_ns(), time.perf_counter())
         return replace(turn, headers=(*kept, ("traceparent", parent))), trace
 
-    def end(self, trace: Trace, turn: Turn, status: int, facts: Facts | None, code: str | None) -> None:
-        """Make the spans of a request that has ended."""
+    def end(
+        self,
+        trace: Trace,
+        turn: Turn,
+        stages: Mapping[str, tuple[float, float]],
+        status: int,
+        facts: Facts | None,
+        code: str | None,
+    ) -> None:
+        """Make the spans of a request that has ended, well or not.
+
+        Args:
+            stages: by name, from when to when by `time.perf_counter`.
+            status: 499 where the client left.
+            code: of what went wrong, also after a stream had begun with status 200.
+        """
         if not trace.context.trace_flags.sampled:
             return
-        path = PATHS[turn.route]
         told: dict[str, Any] = {
             "http.request.method": "POST",
-            "http.route": path,
+            "http.route": PATHS[turn.route],
             "http.response.status_code": status,
             "comity.request_id": turn.id,
         }
-        failed = Status(StatusCode.ERROR) if status >= 500 else Status(StatusCode.UNSET)
+        failed = Status(StatusCode.ERROR) if code and not 400 <= status < 500 else Status(StatusCode.UNSET)
         if code:
             told["error.type"] = code
-        if facts:
-            told |= _of_request(facts)
-            for name, (start, end) in facts.spans.items():
-                self._stage(trace, turn, facts, name, trace.at(start), trace.at(end))
-        self._send(
-            f"POST {path}", trace.context, trace.parent, SpanKind.SERVER, told, trace.began_ns, time.time_ns(), failed
-        )
+        for name, (start, end) in stages.items():
+            self._stage(trace, turn, facts, name, trace.at(start), trace.at(end), failed if facts is None else None)
+        told |= _of_request(facts) if facts else {}
+        name, now = f"POST {PATHS[turn.route]}", time.time_ns()
+        self._send(name, trace.context, trace.parent, SpanKind.SERVER, told, trace.began_ns, now, failed)
 
     def close(self) -> None:
-        """Send what waits, and stop."""
-        self._spans.shutdown()  # type: ignore[no-untyped-call]
+        """Send what waits, but no longer than a sending may take."""
+        closing = Thread(target=self._spans.shutdown, daemon=True)
+        closing.start()
+        closing.join(self._timeout_s)
 
-    def _stage(self, trace: Trace, turn: Turn, facts: Facts, name: str, start: int, end: int) -> None:
+    def _stage(
+        self, trace: Trace, turn: Turn, facts: Facts | None, name: str, start: int, end: int, status: Status | None
+    ) -> None:
         if name == "generate":
-            told = {"gen_ai.operation.name": "chat", "gen_ai.request.model": turn.model, **_usage(facts.spent)}
-            told |= {"gen_ai.request.stream": turn.streams, "comity.path": facts.path}
-            name = f"chat {turn.model}" if turn.route == "chat" else f"text_completion {turn.model}"
-            self._send(name, trace.upstream, trace.context, SpanKind.CLIENT, told, start, end)
+            model, called = turn.model[:_NAME], "chat" if turn.route == "chat" else "text_completion"
+            told: dict[str, Any] = {"gen_ai.operation.name": called, "gen_ai.request.model": model}
+            told |= {"gen_ai.request.stream": turn.streams, **(_usage(facts) if facts else {})}
+            kind = SpanKind.INTERNAL if facts and facts.path == "embedded" else SpanKind.CLIENT
+            self._send(f"{called} {model}", trace.upstream, trace.context, kind, told, start, end, status)
             return
         own = SpanContext(trace.context.trace_id, _IDS.generate_span_id(), False, trace.context.trace_flags)
-        told = _OF_STAGE[name](facts) if name in _OF_STAGE else {}
+        told = _OF_STAGE[name](facts) if facts and name in _OF_STAGE else {}
         self._send(f"comity.{name}", own, trace.context, SpanKind.INTERNAL, told, start, end)
 
     def _send(
@@ -191,9 +211,11 @@ def _of_repair(facts: Facts) -> dict[str, Any]:
     return {"comity.repair": facts.repair.outcome} if facts.repair else {}
 
 
-def _usage(usage: Mapping[str, Any] | None) -> dict[str, int]:
+def _usage(facts: Facts) -> dict[str, int]:
+    """Tell the tokens that the upstream counted, both answers' where one was generated once more."""
     names = {"prompt_tokens": "gen_ai.usage.input_tokens", "completion_tokens": "gen_ai.usage.output_tokens"}
-    return {said: value for name, said in names.items() if isinstance(value := (usage or {}).get(name), int)}
+    spent = facts.spent or {}
+    return {said: value for name, said in names.items() if isinstance(value := spent.get(name), int)}
 
 
 _OF_STAGE: dict[str, Callable[[Facts], dict[str, Any]]] = {

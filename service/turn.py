@@ -222,7 +222,7 @@ class Facts:
     """All that Comity knows about one finished answer: for headers, body, metrics, the log line and spans.
 
     `usage` takes the place of the upstream's where an answer was generated once more; `spent` is what was counted in
-    all; `spans` are the stages' beginnings and ends by `time.perf_counter`.
+    all.
     """
 
     opening: Opening
@@ -235,7 +235,6 @@ class Facts:
     repair: Repair | None = None
     usage: Json | None = None
     spent: Json | None = None
-    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import math
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from service.parts import make_rates
 from service.rates import LocalRates, SharedRates
 from service.responder import MODEL
 from service.settings import Settings
-from tests.conftest import Kept, Serve
-from tests.upstream import serve
+from tests.conftest import Kept, Serve, until
+from tests.upstream import DONE, Upstream, frames, serve, stream
 
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Good morning"}]}
 
@@ -180,12 +181,26 @@ def test_where_it_is_counted(redis: str) -> None:
     assert [taken(each, 1, 1)[0] > 0 for each in several] == [False, True]
 
 
-def test_full_house_costs_nothing(service: Serve) -> None:
-    """A request that finds the house full spends none of its caller's, and one that is refused frees its place."""
+def test_refused_frees_its_place(service: Serve) -> None:
+    """A request that is refused for its rate leaves room for another."""
     client = service(anonymous={"requests_per_minute": 1}, limits={"max_in_flight": 1})
     assert client.post("/v1/chat/completions", json=CHAT).status_code == 200
     codes = [client.get("/v1/models").json()["error"]["code"] for _ in range(3)]
     assert codes == ["rate_limit_exceeded"] * 3
+
+
+def test_full_house_costs_nothing(service: Serve, upstream: Upstream) -> None:
+    """A request that finds the house full spends none of what its caller may."""
+    upstream.script = lambda body: stream([*frames(["One."]), DONE], pause_s=0.3)
+    client = service(upstream, anonymous={"requests_per_minute": 2}, limits={"max_in_flight": 1})
+    body = {**CHAT, "model": "tiny", "stream": True}
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/v1/chat/completions", json=body)
+        assert until(lambda: bool(upstream.asked))
+        codes = [client.get("/v1/models").json()["error"]["code"] for _ in range(3)]
+        assert first.result().status_code == 200
+    assert codes == ["overloaded"] * 3
+    assert client.get("/v1/models").status_code == 200
 
 
 def test_too_many_requests(service: Serve) -> None:

@@ -132,6 +132,7 @@ def test_secret_rotates(client: httpx.Client, write: Write, tmp_path: Path) -> N
         ("server: {port: 1}\n", "server cannot change while the service runs"),
         ("backend:\n  api_key: ${NOT_SET_AT_ALL}\n", "NOT_SET_AT_ALL"),
         ("policy: {mode: [\n", "this is not YAML"),
+        ("log: {level: !!bool maybe}\n", "a value cannot be read"),
     ],
 )
 def test_bad_change(

@@ -102,6 +102,10 @@ def test_what_a_variable_holds_is_no_reference(file: Path, monkeypatch: pytest.M
         ("policy: {mode: shadow}\npolicy: {mode: 'off'}\n", ("comity.yaml:2", "policy stands twice")),
         ("server: {port: 1, port: 2}\n", ("comity.yaml:1", "port stands twice")),
         ("api_keys: [{key: k, expires: 2027-02-30T00:00:00Z}]\n", ("cannot be read", "day is out of range")),
+        ("log: {level: !!bool maybe}\n", ("comity.yaml", "cannot be read")),
+        ("log: {level: !!int ''}\n", ("comity.yaml", "cannot be read")),
+        ("policies: &a {x: *a}\n", ("comity.yaml", "nested too deeply")),
+        ('backend: {api_key: "${file:/a\\0b}"}\n', ("backend.api_key", "cannot be read")),
         ("api_keys: [{key: k, expires: 2027}]\n", ("api_keys.0.expires", "with its zone")),
         ("policies: " + "[" * 5000, ("comity.yaml", "nested too deeply")),
         ("limits: {redis_url: 'redis://:se/cret@h:6379/0'}\n", ("limits.redis_url", "percent code")),
@@ -114,6 +118,19 @@ def test_missing(file: Path, text: str, names: tuple[str, ...]) -> None:
     said = refusal(file, text)
     assert [name for name in names if name not in said] == []
     assert "cret" not in said.replace("secret", "")
+
+
+def test_merged_keys(file: Path) -> None:
+    """What an anchor brings may be said anew: that is no key that stands twice."""
+    text = "policies: {x: &x {mode: 'off'}, y: &y {<<: *x, repair: false}, z: {<<: *y, mode: shadow}}\n"
+    found = load(file, text).policies
+    assert (found["y"].mode, found["z"].mode, found["z"].repair) == ("off", "shadow", False)
+
+
+def test_anchor_that_holds_itself(file: Path) -> None:
+    """The mark of a file that holds itself is found all the same."""
+    file.write_text("a: &a [*a, '${file:/x}']\n")
+    assert source.Source(file).mark()
 
 
 @pytest.mark.parametrize("held", ["", "\n"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,8 +26,9 @@ from service.guard import Guard
 from service.metrics import Metrics
 from service.parts import make_backend, make_judge, make_policies, make_rates, make_traces
 from service.settings import Settings, SettingsUnusable
+from service.turn import Turn
 from tests.conftest import Kept
-from tests.upstream import Upstream, frames, serve, stream, whole
+from tests.upstream import DONE, Upstream, digit, frames, serve, stream, whole
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRET = "planted-secret-text"
@@ -79,12 +82,14 @@ def collector() -> Iterator[Collector]:
 
 
 @contextmanager
-def client(guard: Guard, upstream: Upstream, endpoint: str, **traces: Any) -> Iterator[httpx.Client]:
+def client(guard: Guard, upstream: Upstream, endpoint: str | None, **traces: Any) -> Iterator[httpx.Client]:
     """A client of a service that sends its spans; they have been sent when it is left."""
+    mode, stream_mode = traces.pop("mode", "shadow"), traces.pop("stream_mode", "buffer")
     settings = Settings(
         backend={"url": upstream.url},
         retrieval=guard.settings.retrieval.model_dump(),
         traces={"endpoint": endpoint, "timeout_s": 2, **traces},
+        policy={"mode": mode, "stream_mode": stream_mode},
     )
     metrics = Metrics()
     made = replace(
@@ -113,16 +118,14 @@ def told(span: Span) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-def test_spans(guard: Guard, upstream: Upstream, collector: Collector, streamed: bool) -> None:
+@pytest.mark.parametrize("stream_mode", [None, "buffer", "window", "passthrough"])
+def test_spans(guard: Guard, upstream: Upstream, collector: Collector, stream_mode: str | None) -> None:
     """A request is one trace: the server's span below the caller's, its stages below it, each with what it found."""
     usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
-    upstream.script = lambda body: (
-        stream([*frames(["Please wait. ", "Thank you."]), b"data: [DONE]\n\n"], 0.02)
-        if streamed
-        else whole(usage=usage)
-    )
-    with client(guard, upstream, collector.url) as asking:
+    streamed = stream_mode is not None
+    events = [*frames(["Please wait. ", "Thank you."]), DONE]
+    upstream.script = lambda body: stream(events, 0.02) if streamed else whole(usage=usage)
+    with client(guard, upstream, collector.url, stream_mode=stream_mode or "buffer") as asking:
         headers = {"traceparent": CALLER, "tracestate": "a=b"}
         answer = asking.post("/v1/chat/completions", json={**CHAT, "stream": streamed}, headers=headers)
         assert answer.status_code == 200
@@ -135,7 +138,8 @@ def test_spans(guard: Guard, upstream: Upstream, collector: Collector, streamed:
     assert all(server.start_time_unix_nano <= span.start_time_unix_nano for span in below)
     assert all(span.end_time_unix_nano <= server.end_time_unix_nano + 1_000_000 for span in below)
     judged = told(collector.named("comity.judge"))
-    assert judged["comity.verdict"] == answer.headers.get("x-comity-verdict", judged["comity.verdict"])
+    if stream_mode in (None, "buffer"):
+        assert judged["comity.verdict"] == answer.headers["x-comity-verdict"]
     assert (judged["comity.action"], told(server)["comity.action"]) == ("allowed", "allowed")
     assert told(collector.named("comity.detect"))["comity.cultures"] == ["JP"]
     assert told(server)["comity.request_id"] == answer.headers["x-request-id"]
@@ -157,12 +161,23 @@ def test_no_text(guard: Guard, upstream: Upstream, collector: Collector) -> None
     assert SECRET.encode() not in collector.raw
 
 
-def test_asker_is_not_told(guard: Guard, upstream: Upstream, collector: Collector) -> None:
-    """A culture that was inferred about the person who asks is in no span."""
+def test_verdict_and_action_apart(guard: Guard, upstream: Upstream, collector: Collector) -> None:
+    """What the judge said and what was done about it are told apart."""
+    upstream.judge = lambda body: digit({"9": 1.0})
     with client(guard, upstream, collector.url) as asking:
-        messages = [{"role": "user", "content": "I am Turkish. How do I sort a list?"}]
-        asking.post("/v1/chat/completions", json={**CHAT, "messages": messages})
+        assert asking.post("/v1/chat/completions", json=CHAT).headers["x-comity-action"] == "would_refuse"
+    judged = told(collector.named("comity.judge"))
+    assert (judged["comity.verdict"], judged["comity.action"]) == ("unsafe", "would_refuse")
+
+
+def test_asker_is_not_told(guard: Guard, upstream: Upstream, collector: Collector) -> None:
+    """A culture that was inferred about the person who asks is in no span, though it was found."""
+    text = "I am Turkish. May I bring my hosts wine as a gift?"
+    with client(guard, upstream, collector.url) as asking:
+        asking.post("/v1/chat/completions", json={**CHAT, "messages": [{"role": "user", "content": text}]})
+    assert "[tr-" in str(upstream.asked[0]["messages"]), "its notes were given"
     assert told(collector.named("comity.detect"))["comity.cultures"] == []
+    assert "comity.abstained" not in told(collector.named("comity.detect"))
 
 
 def test_callers_decision_is_kept(guard: Guard, upstream: Upstream, collector: Collector) -> None:
@@ -177,13 +192,32 @@ def test_callers_decision_is_kept(guard: Guard, upstream: Upstream, collector: C
 
 
 def test_failed_request(guard: Guard, upstream: Upstream, collector: Collector) -> None:
-    """A request whose backend fails has a span that says so."""
+    """A request whose backend fails has a span that says so, and so has the call that failed."""
     upstream.script = lambda body: stream([b"data: nonsense\n\n"])
     with client(guard, upstream, collector.url) as asking:
         status = asking.post("/v1/chat/completions", json=CHAT).status_code
     server = collector.named("POST /v1/chat/completions")
     assert status == told(server)["http.response.status_code"] == 502
     assert (server.status.code, told(server)["error.type"]) == (2, "upstream_error")
+    failed = collector.named("chat tiny")
+    assert (failed.status.code, failed.parent_span_id) == (2, server.span_id)
+    assert upstream.headers[0]["traceparent"].split("-")[2] == failed.span_id.hex()
+
+
+def test_stream_that_breaks(guard: Guard, upstream: Upstream, collector: Collector) -> None:
+    """A stream that breaks after its 200 is told as failed."""
+    upstream.script = lambda body: stream(frames(["One. ", "Two."])[:2])
+    with client(guard, upstream, collector.url, mode="off") as asking:
+        asking.post("/v1/chat/completions", json={**CHAT, "stream": True})
+    server = collector.named("POST /v1/chat/completions")
+    assert (told(server)["http.response.status_code"], server.status.code) == (200, 2)
+
+
+def test_long_name_of_a_model(guard: Guard, upstream: Upstream, collector: Collector) -> None:
+    """A caller cannot fill spans with the name of a model."""
+    with client(guard, upstream, collector.url) as asking:
+        asking.post("/v1/chat/completions", json={**CHAT, "model": "m" * 100_000})
+    assert len(collector.raw) < 10_000
 
 
 def test_collector_is_gone(guard: Guard, upstream: Upstream) -> None:
@@ -195,9 +229,26 @@ def test_collector_is_gone(guard: Guard, upstream: Upstream) -> None:
             assert float(answer.headers["x-comity-overhead-ms"]) < 2000
 
 
-def test_off_by_default(guard: Guard, upstream: Upstream, collector: Collector) -> None:
+def test_collector_is_silent() -> None:
+    """A collector that accepts and never answers holds up the end no longer than a sending may take."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings = Settings(traces={"endpoint": f"http://127.0.0.1:{listening.getsockname()[1]}", "timeout_s": 1})
+        traces = make_traces(settings)
+        assert traces
+        turn = Turn("id", "chat", "m", (), False, {})
+        for _ in range(1000):
+            turn, trace = traces.begin(turn)
+            traces.end(trace, turn, {}, 200, None, None)
+        began = time.monotonic()
+        traces.close()
+        assert time.monotonic() - began < 10
+
+
+def test_off_by_default(guard: Guard, upstream: Upstream) -> None:
     """Without an endpoint there are no spans, and the caller's header goes on as it came."""
-    assert make_traces(Settings()) is None
+    with client(guard, upstream, None) as asking:
+        asking.post("/v1/chat/completions", json=CHAT, headers={"traceparent": CALLER})
+    assert upstream.headers[0]["traceparent"] == CALLER
 
 
 def test_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
