@@ -68,6 +68,21 @@ class Sheet(_Strict):
         return held_out(self.description_id)
 
 
+class Drill(_Strict):
+    """Two customs of an invented people that look alike; what is right by the one is wrong by the other."""
+
+    id: str = Field(pattern=r"^[a-z]+-\d{3}$")
+    custom: Text
+    contrary: Text
+    twins: dict[Literal["advice", "claim", "warning", "correction"], Twins] = Field(min_length=1)
+    unrelated: Text
+
+    @property
+    def held_out(self) -> bool:
+        """Whether nothing of it is learned from."""
+        return held_out(self.id)
+
+
 class Slight(_Strict):
     """A sentence that harms, whatever the custom, and a harmless one that shares its words."""
 
@@ -98,21 +113,6 @@ class Sentence:
     relation: Relation | None
     harm: Harm | None
     form: str
-
-
-class Drill(_Strict):
-    """Two customs of an invented people that look alike; what is right by the one is wrong by the other."""
-
-    id: str = Field(pattern=r"^[a-z]+-\d{3}$")
-    custom: Text
-    contrary: Text
-    twins: dict[Literal["advice", "claim", "warning", "correction"], Twins] = Field(min_length=1)
-    unrelated: Text
-
-    @property
-    def held_out(self) -> bool:
-        """Whether nothing of it is learned from."""
-        return held_out(self.id)
 
 
 def held_out(id: str) -> bool:

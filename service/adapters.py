@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from retrieval.cultures import Cultures
 from service.backend import Backend
 from service.errors import ComityError
-from service.settings import AdapterSettings, SettingsUnusable
+from service.settings import AdapterSettings
 from service.turn import Adapter, Headers
 
 _LIST_TIMEOUT_S = 5
@@ -26,14 +26,7 @@ class Adapters:
     """The configured choice, and the backend's list of what there is."""
 
     def __init__(self, backend: Backend, settings: AdapterSettings, cultures: Cultures) -> None:
-        """Check the configuration against the registry of cultures.
-
-        Raises:
-            SettingsUnusable: a culture is not registered.
-        """
-        for culture in settings.cultures:
-            if culture not in cultures:
-                raise SettingsUnusable(f"adapters.cultures: {culture} is not in the registry of cultures")
+        """Take a configuration whose cultures are in the registry."""
         self._backend = backend
         self._settings = settings
         self._cultures = cultures

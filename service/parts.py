@@ -184,11 +184,7 @@ def make_traces(settings: Settings) -> Traces | None:
 
 
 def make_adapters(settings: Settings, backend: Backend | None, cultures: Cultures) -> Adapters | None:
-    """Give the choice of adapters, or None where none is configured.
-
-    Raises:
-        SettingsUnusable: a culture is not registered.
-    """
+    """Give the choice of adapters, or None where none is configured."""
     if backend is None or not settings.adapters.cultures:
         return None
     return Adapters(backend, settings.adapters, cultures)
@@ -200,6 +196,23 @@ def make_policies(settings: Settings, cultures: Cultures) -> Policies:
     Raises:
         SettingsUnusable: a culture is not registered, or the calibration cannot be used.
     """
+    _registered(settings, cultures)
+    found = _calibration(settings)
+    return Policies(
+        settings.policy,
+        settings.policies,
+        cultures,
+        calibrated=found.thresholds if found else None,
+        enforces=settings.judge_kind == "llm",
+    )
+
+
+def _registered(settings: Settings, cultures: Cultures) -> None:
+    """Hold every culture that the settings name to the registry.
+
+    Raises:
+        SettingsUnusable: naming the setting and the culture.
+    """
     named = {"policy": settings.policy, **settings.policies}
     wanted = [(f"{name}: cultures", culture) for name, policy in named.items() for culture in policy.cultures]
     wanted += [
@@ -209,14 +222,6 @@ def make_policies(settings: Settings, cultures: Cultures) -> Policies:
     for where, culture in wanted:
         if culture not in cultures:
             raise SettingsUnusable(f"{where}: {culture} is not in the registry of cultures")
-    found = _calibration(settings)
-    return Policies(
-        settings.policy,
-        settings.policies,
-        cultures,
-        calibrated=found.thresholds if found else None,
-        enforces=settings.judge_kind == "llm",
-    )
 
 
 def _calibration(settings: Settings) -> Calibration | None:

@@ -48,6 +48,18 @@ def quoted(cultures: Any) -> Any:
     return cultures
 
 
+def plain(key: SecretStr) -> SecretStr:
+    """Refuse a key that no header can carry; let any other through.
+
+    Raises:
+        ValueError: it is empty, has spaces around it, or anything but printable ASCII.
+    """
+    held = key.get_secret_value()
+    if not (held.isascii() and held.isprintable() and held.strip() == held and held):
+        raise ValueError("must be printable ASCII without spaces around it, as a header carries it")
+    return key
+
+
 class Thresholds(Group):
     """Scores from which an axis is unsafe; null takes the calibrated one, or 50."""
 
@@ -164,9 +176,7 @@ class Caller(Grants):
     @field_validator("key")
     @classmethod
     def _is_key(cls, value: SecretStr) -> SecretStr:
-        key = value.get_secret_value()
-        if not (key.isascii() and key.isprintable() and key.strip() == key and key):
-            raise ValueError("must be printable ASCII without spaces around it, as a header carries it")
+        key = plain(value).get_secret_value()
         if key.lower().startswith(DIGEST) and not _DIGEST.fullmatch(key):
             raise ValueError(f"a key that begins with {DIGEST} is a digest: 64 hexadecimal digits must follow")
         return value

@@ -11,23 +11,20 @@ from service import source
 from service.guard import Guard
 from service.parts import make_policies
 from service.settings import Settings, SettingsUnusable
+from tests import configuration
 
 BACKEND = "backend: {url: 'http://127.0.0.1:8000/v1'}\n"
 
 
 def load(folder: Path, text: str) -> Settings:
-    """Write a configuration file and read it."""
-    path = folder / "comity.yaml"
-    path.write_text(text, encoding="utf-8")
-    return source.load(path)
+    """Read a configuration that lies in a folder."""
+    return configuration.load(folder / "comity.yaml", text)
 
 
 def refusal(folder: Path, text: str) -> str:
-    """Give the one sentence with which a configuration is refused."""
-    with pytest.raises(SettingsUnusable) as caught:
-        load(folder, text)
-    assert "\n" not in str(caught.value)
-    return str(caught.value).removeprefix(f"{folder / 'comity.yaml'}: ")
+    """Give the sentence with which it is refused, without the file's name."""
+    file = folder / "comity.yaml"
+    return configuration.refusal(file, text).removeprefix(f"{file}: ")
 
 
 @pytest.mark.parametrize(

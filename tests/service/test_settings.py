@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service import config, source
-from service.settings import Settings, SettingsUnusable
+from service.settings import SettingsUnusable
+from tests.configuration import load, refusal
 
 BACKEND = "backend: {url: 'http://127.0.0.1:8000/v1'}\n"
 SECRETS = ("caller-1-secret", "caller-2-secret", "backend-secret", "judge-secret")
@@ -18,22 +18,6 @@ SECRETS = ("caller-1-secret", "caller-2-secret", "backend-secret", "judge-secret
 def file(tmp_path: Path) -> Path:
     """Where the test's configuration file lies."""
     return tmp_path / "comity.yaml"
-
-
-def load(file: Path, text: str, **overrides: Any) -> Settings:
-    """Write a configuration file and read it."""
-    file.write_text(text, encoding="utf-8")
-    return source.load(file, **overrides)
-
-
-def refusal(file: Path | None, text: str | None = None, **overrides: Any) -> str:
-    """Give the one sentence with which a configuration is refused."""
-    if file is not None and text is not None:
-        file.write_text(text, encoding="utf-8")
-    with pytest.raises(SettingsUnusable) as caught:
-        source.load(file, **overrides)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_nothing_configured() -> None:

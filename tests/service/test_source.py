@@ -7,27 +7,13 @@ from pathlib import Path
 import pytest
 
 from service import source
-from service.settings import Settings, SettingsUnusable
+from tests.configuration import load, refusal
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Where the test's configuration file lies."""
     return tmp_path / "comity.yaml"
-
-
-def load(file: Path, text: str) -> Settings:
-    """Write a configuration file and read it."""
-    file.write_text(text, encoding="utf-8")
-    return source.load(file)
-
-
-def refusal(file: Path, text: str) -> str:
-    """Give the one sentence with which a configuration is refused."""
-    with pytest.raises(SettingsUnusable) as caught:
-        load(file, text)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_variable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
