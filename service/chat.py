@@ -139,6 +139,10 @@ async def _complete(request: Request, route: Route) -> Response:
     try:
         grants = await admit(request)
         turn = await _turn(request, guard, id, route)
+        ended, clock = None, Clock()
+        if guard.traces:
+            turn, trace = guard.traces.begin(turn)
+            ended = functools.partial(guard.traces.end, trace, turn, clock.spans)
     except ComityError as error:
         leave()
         return _refused(guard, error, id, route, began)
@@ -152,10 +156,6 @@ async def _complete(request: Request, route: Route) -> Response:
     except BaseException:
         leave()
         raise
-    ended, clock = None, Clock()
-    if guard.traces:
-        turn, trace = guard.traces.begin(turn)
-        ended = functools.partial(guard.traces.end, trace, turn, clock.spans)
     return Reply(turn, answer(turn, guard, grants, clock), guard.settings.stream, guard.metrics, leave, ended)
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import secrets
 import sys
 from pathlib import Path
 
 import yaml
+from pydantic import SecretStr
 
 from retrieval import cultures
 from retrieval.layout import IndexUnusable, Layout
 from service import source
 from service.parts import make_policies
-from service.policy import DIGEST
+from service.policy import DIGEST, Caller
 from service.schema import schema
 from service.settings import Settings, SettingsUnusable
 
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if options.action == "key":
         key = f"ck-{secrets.token_urlsafe(32)}"
-        print(f"key     {key}\ndigest  {DIGEST}{hashlib.sha256(key.encode()).hexdigest()}")  # noqa: T201
+        print(f"key     {key}\ndigest  {DIGEST}{Caller(key=SecretStr(key)).digest.hex()}")  # noqa: T201
         return 0
     try:
         loaded = source.load(options.config)
